@@ -1,0 +1,176 @@
+"""The command line: `python -m exact_resume COMMAND`; the only place that turns an outcome into an exit code."""
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from exact_resume import __version__, lint, patching
+from exact_resume import series as patch_series
+from exact_resume.errors import (
+    EXIT_BROKEN_PIPE,
+    EXIT_FINDING,
+    EXIT_FINE,
+    EXIT_INTERRUPTED,
+    EXIT_OWN_FAULT,
+    ExactResumeError,
+    SeriesError,
+    UsageError,
+)
+
+PROGRAM = "exact-resume"
+DEBUG_VARIABLE = "EXACT_RESUME_DEBUG"
+EXIT_CODES = """\
+exit codes:
+  0   fine
+  1   a finding: the tree is half-patched, or a check failed
+  2   the request cannot be carried out as given
+  70  a fault of this tool
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the arguments; those of the process without it.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A title with a letter that the terminal's encoding lacks is no reason to fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader went away. Without this, Python tries to flush again at exit and reports that as an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except KeyboardInterrupt:
+        return _say("interrupted", EXIT_INTERRUPTED)
+    except SeriesError as error:
+        return _own_fault(error)
+    except ExactResumeError as error:
+        return _say(str(error), error.exit_code)
+    except SystemExit as error:  # from argparse, which has said what is wrong
+        return error.code if isinstance(error.code, int) else EXIT_FINE
+    except Exception as error:
+        return _own_fault(error)
+
+
+def _run(arguments: list[str]) -> int:
+    parsed = build_parser(with_verify=_command(arguments) == "verify").parse_args(arguments)
+    return parsed.run(parsed)
+
+
+def _command(arguments: list[str]) -> str | None:
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
+
+
+def build_parser(*, with_verify: bool) -> argparse.ArgumentParser:
+    """Return the parser; the arguments of `verify` are in it only on demand, as its module need not be importable."""
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Make the transformers Trainer resume bit for bit, by a patch series.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    command = _add(commands, "apply", "apply the series to a tree", _apply)
+    _add_tree(command)
+    command.add_argument("--upto", metavar="PATCH", help="the last patch to apply")
+    command.add_argument("--check", action="store_true", help="only say what would be done")
+
+    command = _add(commands, "revert", "take the series back out of a tree", _revert)
+    _add_tree(command)
+    command.add_argument("--check", action="store_true", help="only say what would be done")
+
+    _add_tree(_add(commands, "status", "say which patches a tree has", _status))
+    _add(commands, "list", "list the supported releases and their patches", _list)
+    _add(commands, "lint", "check the patches themselves", _lint)
+
+    command = _add(commands, "verify", "check that training resumes bit for bit", _verify)
+    if with_verify:
+        _verify_module().add_arguments(command)
+    return parser
+
+
+def _add(commands, name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_tree(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "tree",
+        metavar="TREE",
+        type=Path,
+        help="a transformers checkout, or a folder that holds the package, such as site-packages",
+    )
+
+
+def _apply(parsed: argparse.Namespace) -> int:
+    return _print(patching.apply(parsed.tree, upto=parsed.upto, check=parsed.check).lines)
+
+
+def _revert(parsed: argparse.Namespace) -> int:
+    return _print(patching.revert(parsed.tree, check=parsed.check).lines)
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    status = patching.status(parsed.tree)
+    _print(status.lines)
+    return EXIT_FINE if status.clean else EXIT_FINDING
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    releases = patch_series.load_releases()
+    for lane in dict.fromkeys(releases.values()):
+        served = ", ".join(release for release, its_lane in releases.items() if its_lane == lane)
+        _print([f"transformers {served}: lane {lane}"])
+        _print(f"  {patch.name}  {patch.title}" for patch in patch_series.load_lane(lane).patches)
+    return EXIT_FINE
+
+
+def _lint(parsed: argparse.Namespace) -> int:
+    figures, findings = lint.check()
+    _print([*figures, *(f"finding: {finding}" for finding in findings)] if findings else [*figures, "no findings"])
+    return EXIT_FINDING if findings else EXIT_FINE
+
+
+def _verify(parsed: argparse.Namespace) -> int:
+    return _verify_module().run(parsed)
+
+
+def _verify_module():
+    try:
+        from exact_resume import verify
+    except ImportError as error:
+        raise UsageError(f"verify is not available in this installation: {error}") from error
+    return verify
+
+
+def _print(lines) -> int:
+    for line in lines:
+        print(line)
+    return EXIT_FINE
+
+
+def _say(line: str, code: int) -> int:
+    print(f"{PROGRAM}: {line}", file=sys.stderr)
+    return code
+
+
+def _own_fault(error: Exception) -> int:
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        traceback.print_exc()
+    what = " ".join(str(error).split()) or "no message"
+    hint = f"set {DEBUG_VARIABLE}=1 for the traceback"
+    return _say(f"fault of this tool: {type(error).__name__}: {what} ({hint})", EXIT_OWN_FAULT)

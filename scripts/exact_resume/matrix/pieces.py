@@ -1,0 +1,130 @@
+"""
+Tiny datasets, collators, models and callbacks that draw random numbers in the places where training code does.
+
+All of them live at module level, so that workers started by `spawn` can import them, and none keeps state between runs.
+"""
+
+import random
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+from transformers import TrainerCallback
+
+NUM_FEATURES = 4
+
+
+def draw(sources: tuple[str, ...], count: int) -> torch.Tensor:
+    """`count` rounds of noise, shape `(NUM_FEATURES,)`, each round from every global RNG named in `sources`."""
+    noise = torch.zeros(NUM_FEATURES)
+    for _ in range(count):
+        if "torch" in sources:
+            noise += torch.randn(NUM_FEATURES)
+        if "numpy" in sources:
+            # An odd number of Gaussians, so that NumPy's cached one is part of the state.
+            noise += torch.tensor(np.random.randn(3).sum(), dtype=torch.float32)
+        if "python" in sources:
+            noise += random.gauss(0, 1) + random.random()
+    return noise
+
+
+class NoisyDataset(Dataset):
+    """
+    `size` fixed samples, to which `__getitem__` adds noise.
+
+    Args:
+        size: Number of samples.
+        sources: The global RNGs drawn from, any of "torch", "numpy" and "python".
+        varying: Whether the number of draws differs between samples.
+        uses_worker_info: Whether the id and seed of the worker are added, as datasets do that shard or seed themselves.
+    """
+
+    def __init__(self, size: int, sources: tuple[str, ...] = (), varying: bool = True, uses_worker_info: bool = False):
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(size, NUM_FEATURES, generator=generator)
+        self.labels = self.x.sum(dim=1, keepdim=True)
+        self.sources = sources
+        self.varying = varying
+        self.uses_worker_info = uses_worker_info
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        x = self.x[index] + draw(self.sources, 1 + index % 3 if self.varying else 1)
+        worker = torch.utils.data.get_worker_info()
+        if self.uses_worker_info and worker is not None:
+            x = x + worker.id + (worker.seed % 1000) / 1000
+        return {"x": x, "labels": self.labels[index], "index": torch.tensor(index)}
+
+
+class BatchedNoisyDataset(NoisyDataset):
+    """The same through `__getitems__`, which must never be called without indices."""
+
+    def __getitems__(self, indices: list[int]) -> list[dict[str, torch.Tensor]]:
+        if not indices:
+            raise AssertionError("__getitems__ was called without indices")
+        return [self[index] for index in indices]
+
+
+def noisy_collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Stack the samples and mask random features, as masking collators do."""
+    batch = stack(samples)
+    batch["x"] = batch["x"] * (torch.rand_like(batch["x"]) > 0.2) + float(np.random.rand()) + random.random()
+    return batch
+
+
+def stack(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Stack the samples."""
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def datasets_with_transform(size: int):
+    """A `datasets.Dataset` whose transform, set by `set_transform`, adds noise from all three RNGs."""
+    import datasets
+
+    fixed = NoisyDataset(size)
+    columns = {"x": fixed.x.tolist(), "labels": fixed.labels.tolist(), "index": list(range(size))}
+    return datasets.Dataset.from_dict(columns).with_transform(noisy_transform)
+
+
+def noisy_transform(rows: dict[str, list]) -> dict[str, list]:
+    """The transform of `datasets_with_transform`."""
+    if not rows["index"]:
+        raise AssertionError("the transform was called on nothing")
+    rows["x"] = [torch.tensor(x) + draw(("torch", "numpy", "python"), 1) for x in rows["x"]]
+    rows["labels"] = [torch.tensor(label) for label in rows["labels"]]
+    rows["index"] = [torch.tensor(index) for index in rows["index"]]
+    return rows
+
+
+class TinyModel(nn.Module):
+    """
+    Regression with one hidden layer.
+
+    Args:
+        dropout: Dropout probability.
+        sources: Global RNGs that `forward` draws noise from ("numpy", "python"), as SpecAugment and LayerDrop do.
+    """
+
+    def __init__(self, dropout: float = 0.0, sources: tuple[str, ...] = ()):
+        super().__init__()
+        self.hidden = nn.Linear(NUM_FEATURES, 8)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(8, 1)
+        self.sources = sources
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor, index: torch.Tensor | None = None):
+        """Return `{"loss", "logits"}` for `x` `(batch, NUM_FEATURES)` and `labels` `(batch, 1)`; `index` is unused."""
+        if self.training:
+            x = x + draw(self.sources, 1).to(x.device)
+        logits = self.head(self.dropout(torch.relu(self.hidden(x))))
+        return {"loss": nn.functional.mse_loss(logits, labels), "logits": logits}
+
+
+class RandomEpochBegin(TrainerCallback):
+    """Draws at the beginning of every epoch, as callbacks do that resample or reweight data."""
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        draw(("torch", "numpy", "python"), 1)

@@ -1,0 +1,152 @@
+"""Run a scenario: golden, interrupted at every step, resumed and compared."""
+
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PrinterCallback
+
+from exact_resume.matrix.compare import first_divergence
+from exact_resume.matrix.recording import Event, Recorder, digest
+from exact_resume.matrix.scenarios import SCENARIOS, Scenario
+
+# A resumed run may have any state before its Trainer is built; this one is as good as that of a new process.
+_runs = 0
+
+
+class NotDeterministic(Exception):
+    """Two golden runs differ: nothing can be said about a resume here."""
+
+
+def train(scenario: Scenario, folder: Path, checkpoint: Path | None = None, save: bool = True, **arguments) -> list[Event]:
+    """
+    Run the scenario's training, from the beginning or from `checkpoint`, and return what was recorded.
+
+    Args:
+        scenario: What to train.
+        folder: Where checkpoints are written.
+        checkpoint: The checkpoint to resume from.
+        save: Whether to write checkpoints.
+        arguments: `TrainingArguments` of this run only.
+    """
+    global _runs
+    _runs += 1
+    random.seed(_runs)
+    np.random.seed(_runs)
+    torch.manual_seed(_runs)
+    if not save:
+        arguments["save_strategy"] = "no"
+    trainer = scenario.make_trainer(folder, **arguments)
+    trainer.remove_callback(PrinterCallback)
+    recorder = Recorder(trainer)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    _stop_persistent_workers(trainer)
+    return recorder.events
+
+
+def _stop_persistent_workers(trainer) -> None:
+    # Left to the garbage collector, which closes their queues before it tells them to stop, each would take 5 seconds.
+    loader = trainer.callback_handler.train_dataloader
+    getattr(loader, "base_dataloader", loader)._iterator = None
+
+
+def train_in_fresh_process(scenario: Scenario, folder: Path, checkpoint: Path | None = None) -> list[Event]:
+    """As `train`, in a process of its own, with the transformers tree and environment of this one."""
+    record = folder / "events.pt"
+    command = [sys.executable, "-m", "exact_resume.matrix.running", scenario.name, str(folder), str(record)]
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [*command, *([str(checkpoint)] if checkpoint else [])], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise RuntimeError(f"a fresh process failed:\n{done.stderr[-2000:]}")
+    return [Event(**event) for event in torch.load(record, weights_only=True)]
+
+
+def chains_of(interrupts: list[int]) -> list[list[int]]:
+    """Every single interrupt, then resumes of resumed runs: twice in one epoch, across an epoch, and three times."""
+    chains = [[step] for step in interrupts]
+    if len(interrupts) >= 4:
+        first, last = interrupts[0], interrupts[-1]
+        chains += [[first, first + 1], [first, last], [first, first + 1, last]]
+    return chains
+
+
+def run_scenario(name: str, chains: list[list[int]] | None = None, fresh: list[int] | None = None) -> dict[str, Any]:
+    """
+    Run a scenario on the installed transformers.
+
+    Args:
+        name: Name of the scenario.
+        chains: Interrupts to try, each a list of steps; every step and some chains by default.
+        fresh: Steps that are resumed in a fresh process as well, from the checkpoints of a golden run in another.
+
+    Returns:
+        The cell of a result: `status`, `reason`, `seconds`, `resumes`, and `golden`, a digest of the golden run.
+    """
+    scenario, started = SCENARIOS[name], time.monotonic()
+    cell: dict[str, Any] = {"status": "ok", "reason": None, "resumes": []}
+    if scenario.device == "cuda" and not torch.cuda.is_available():
+        return {**cell, "status": "skipped", "reason": "no CUDA device on this machine", "seconds": 0.0, "golden": None}
+    work = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    try:
+        golden = train(scenario, work / "golden")
+        divergence = first_divergence(train(scenario, work / "again", save=False), golden, 0)
+        if divergence is not None:
+            raise NotDeterministic(f"two golden runs differ at step {divergence['step']}: {divergence['message']}")
+        last = max(event.step for event in golden)
+        for chain in chains or chains_of(list(range(1, last))):
+            cell["resumes"].append(_resume(scenario, golden, work, chain))
+        for step in fresh or []:
+            cell["resumes"].append(_resume_in_fresh_processes(scenario, golden, work, step))
+        cell["golden"] = digest(asdict(event) for event in golden)
+    except Exception as error:
+        cell.update(status="error", reason=f"{type(error).__name__}: {error}", golden=None)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    cell["seconds"] = round(time.monotonic() - started, 2)
+    return cell
+
+
+def _outcome(at: list[int], divergence: dict[str, Any] | None) -> dict[str, Any]:
+    return {"at": at, "exact": divergence is None, "divergence": divergence}
+
+
+def _resume(scenario: Scenario, golden: list[Event], work: Path, chain: list[int]) -> dict[str, Any]:
+    """Resume from the golden run's checkpoint at `chain[0]`, from that run's checkpoint at `chain[1]`, and so on."""
+    folder = work / "golden"
+    for position, step in enumerate(chain):
+        checkpoint, folder = folder / f"checkpoint-{step}", work / "-".join(map(str, chain[: position + 1]))
+        events = train(scenario, folder, checkpoint, save=position + 1 < len(chain))
+        divergence = first_divergence(golden, events, step)
+        if divergence is not None:
+            break
+    return _outcome(chain, divergence)
+
+
+def _resume_in_fresh_processes(scenario: Scenario, golden: list[Event], work: Path, step: int) -> dict[str, Any]:
+    if not (work / "fresh").exists():
+        # The golden run of this process must not be the only witness.
+        train_in_fresh_process(scenario, work / "fresh")
+    events = train_in_fresh_process(scenario, work / f"fresh-{step}", work / "fresh" / f"checkpoint-{step}")
+    return {**_outcome([step], first_divergence(golden, events, step)), "fresh": True}
+
+
+def main() -> None:
+    """One run of a scenario: NAME FOLDER RECORD [CHECKPOINT]."""
+    name, folder, record, *checkpoint = sys.argv[1:]
+    torch.set_num_threads(1)
+    events = train(SCENARIOS[name], Path(folder), Path(checkpoint[0]) if checkpoint else None)
+    torch.save([asdict(event) for event in events], record)
+
+
+if __name__ == "__main__":
+    main()

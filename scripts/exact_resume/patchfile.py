@@ -1,0 +1,205 @@
+"""Read one patch file in the form that `git format-patch --full-index --no-signature` writes."""
+
+import email
+import email.policy
+import re
+from dataclasses import dataclass
+
+from exact_resume.errors import SeriesError
+from exact_resume.git import ABSENT
+
+FIELDS = ("Bug", "Origin", "Forwarded", "Applies-To")
+FIELD_LINE = re.compile(rf"^({'|'.join(FIELDS)}):[ \t]*(.*)$")
+TRAILER_LINE = re.compile(r"^(Signed-off-by|Co-authored-by|Reviewed-by|Acked-by|Cc):")
+SUBJECT_TAG = re.compile(r"^\[PATCH[^\]]*\]\s*")
+INDEX_LINE = re.compile(rb"^index ([0-9a-f]{40})\.\.([0-9a-f]{40})(?: (\d{6}))?$")
+HUNK_LINE = re.compile(rb"^@@ -\d+(?:,(\d+))? \+\d+(?:,(\d+))? @@")
+MODES = {b"100644": 0o100644, b"100755": 0o100755}
+DIFF_START = b"diff --git "
+
+
+@dataclass(frozen=True)
+class FileDiff:
+    """What one patch does to one file.
+
+    Attributes:
+        path: the file's path in a source checkout.
+        old_blob, new_blob: git blob ids before and after; `git.ABSENT` where there is no file.
+        mode: the file mode of a file that is created or deleted, None for one that stays.
+        header: the raw lines before the first hunk.
+        hunks: the raw hunks, in order.
+    """
+
+    path: str
+    old_blob: str
+    new_blob: str
+    mode: int | None
+    header: bytes
+    hunks: tuple[bytes, ...]
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the patch creates the file."""
+        return self.old_blob == ABSENT
+
+    @property
+    def text(self) -> bytes:
+        """The raw diff of this file."""
+        return self.header + b"".join(self.hunks)
+
+    def only_hunk(self, number: int) -> "FileDiff":
+        """Return the diff reduced to one hunk, counted from 1."""
+        return FileDiff(self.path, self.old_blob, self.new_blob, self.mode, self.header, (self.hunks[number - 1],))
+
+    def body_lines(self, sign: bytes) -> list[bytes]:
+        """Return the lines, without the sign, that are added (b"+") or removed (b"-")."""
+        return [line[1:] for hunk in self.hunks for line in hunk.split(b"\n")[1:] if line.startswith(sign)]
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch file: its name in the series, what its header says, and its file diffs."""
+
+    name: str
+    author: str
+    title: str
+    message: str
+    fields: dict[str, str]
+    diffs: tuple[FileDiff, ...]
+
+
+def parse(name: str, raw: bytes) -> Patch:
+    """Read the bytes of a patch file.
+
+    Raises:
+        SeriesError: the text is not a patch of the expected form; says where.
+    """
+    header, separator, body = raw.partition(b"\n\n")
+    if not separator:
+        raise SeriesError(f"{name}: no mail header followed by an empty line")
+    # Only the header goes through the mail parser: the diff's bytes have to stay as they are.
+    mail = email.message_from_bytes(header + b"\n\n", policy=email.policy.default)
+    if not mail["Subject"]:
+        raise SeriesError(f"{name}: no Subject in the mail header")
+    start = 0 if body.startswith(DIFF_START) else body.find(b"\n" + DIFF_START) + 1
+    if start == 0 and not body.startswith(DIFF_START):
+        raise SeriesError(f"{name}: no diff in it")
+    introduction = body[:start].decode("utf-8", errors="replace")
+    message, fields = _message_and_fields(re.split(r"(?:\A|\n)---\n", introduction)[0])
+    return Patch(
+        name=name,
+        author=str(mail["From"] or ""),
+        title=SUBJECT_TAG.sub("", " ".join(str(mail["Subject"]).split())),
+        message=message,
+        fields=fields,
+        diffs=_parse_diffs(name, body[start:]),
+    )
+
+
+def _message_and_fields(text: str) -> tuple[str, dict[str, str]]:
+    """Split a commit message into prose and fields; a field goes on in lines that begin with a blank."""
+    prose: list[str] = []
+    fields: dict[str, str] = {}
+    current = None
+    for line in text.splitlines():
+        match = FIELD_LINE.match(line)
+        if match:
+            current = match.group(1)
+            value = match.group(2).strip()
+            fields[current] = f"{fields[current]}\n{value}" if current in fields else value
+        elif current and line[:1] in (" ", "\t") and line.strip():
+            fields[current] = f"{fields[current]} {line.strip()}".strip()
+        else:
+            current = None
+            if not TRAILER_LINE.match(line):
+                prose.append(line)
+    return "\n".join(prose).strip(), fields
+
+
+def _parse_diffs(name: str, body: bytes) -> tuple[FileDiff, ...]:
+    lines = body.split(b"\n")
+    if lines[-1] == b"":
+        lines.pop()
+    diffs = []
+    position = 0
+    while position < len(lines):
+        # format-patch leaves one empty line at the end when it writes no signature.
+        if lines[position] == b"" and not any(lines[position:]):
+            break
+        if not lines[position].startswith(DIFF_START):
+            raise SeriesError(f"{name}: not part of a diff: {_shown(lines[position])}")
+        diff, position = _parse_one_diff(name, lines, position)
+        if any(earlier.path == diff.path for earlier in diffs):
+            raise SeriesError(f"{name}: two diffs for {diff.path}")
+        diffs.append(diff)
+    return tuple(diffs)
+
+
+def _parse_one_diff(name: str, lines: list[bytes], position: int) -> tuple[FileDiff, int]:
+    path = _path(name, lines[position])
+    header = [lines[position]]
+    position += 1
+    blobs = mode = None
+    while position < len(lines) and not lines[position].startswith((b"@@ ", DIFF_START)) and lines[position]:
+        line = lines[position]
+        if line.startswith(b"index "):
+            match = INDEX_LINE.match(line)
+            if match is None:
+                raise SeriesError(f"{name}: {path}: {_shown(line)} has no full blob ids; write it with --full-index")
+            blobs = match.group(1).decode(), match.group(2).decode()
+        elif line.startswith((b"new file mode ", b"deleted file mode ")):
+            mode = MODES.get(line.rpartition(b" ")[2])
+            if mode is None:
+                raise SeriesError(f"{name}: {path}: {_shown(line)}: not a regular file")
+        elif not line.startswith((b"--- ", b"+++ ")):
+            raise SeriesError(f"{name}: {path}: {_shown(line)}: only plain text changes are supported")
+        header.append(line)
+        position += 1
+    if blobs is None:
+        raise SeriesError(f"{name}: {path}: no index line; write it with --full-index")
+    hunks = []
+    while position < len(lines) and lines[position].startswith(b"@@ "):
+        end = _hunk_end(name, path, lines, position)
+        hunks.append(_joined(lines[position:end]))
+        position = end
+    return FileDiff(path, *blobs, mode, _joined(header), tuple(hunks)), position
+
+
+def _path(name: str, line: bytes) -> str:
+    """Return the path in a `diff --git a/PATH b/PATH` line, which names the same path twice."""
+    both = line.removeprefix(DIFF_START).decode("utf-8", errors="replace")
+    half = len(both) // 2
+    old, new = both[:half], both[half + 1 :]
+    path = new.removeprefix("b/")
+    if old != "a/" + path or new != "b/" + path or '"' in path:
+        raise SeriesError(f"{name}: {_shown(line)}: a rename or a quoted path, which is not supported")
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise SeriesError(f"{name}: {path}: not a plain path below the tree")
+    return path
+
+
+def _hunk_end(name: str, path: str, lines: list[bytes], start: int) -> int:
+    """Return the position after the hunk at `start`; its lines are counted, so that no junk hides behind it."""
+    match = HUNK_LINE.match(lines[start])
+    if match is None:
+        raise SeriesError(f"{name}: {path}: {_shown(lines[start])} is not a hunk header")
+    old_left, new_left = (1 if count is None else int(count) for count in match.groups())
+    position = start + 1
+    while old_left > 0 or new_left > 0:
+        sign = lines[position][:1] if position < len(lines) else b"end"
+        if sign not in (b" ", b"-", b"+", b"\\"):
+            raise SeriesError(f"{name}: {path}: the hunk {_shown(lines[start])} is cut short")
+        old_left -= sign in (b" ", b"-")
+        new_left -= sign in (b" ", b"+")
+        position += 1
+    if position < len(lines) and lines[position].startswith(b"\\"):
+        position += 1
+    return position
+
+
+def _joined(lines: list[bytes]) -> bytes:
+    return b"".join(line + b"\n" for line in lines)
+
+
+def _shown(line: bytes) -> str:
+    return repr(line.decode("utf-8", errors="replace"))

@@ -1,0 +1,108 @@
+"""Find out what a TREE is: a transformers source checkout, or a folder that holds the installed package."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from exact_resume.errors import UsageError
+
+SOURCE_PACKAGE = "src/transformers"
+INSTALLED_PACKAGE = "transformers"
+VERSION_LINE = re.compile(r"""^__version__\s*=\s*["']([^"']+)["']""", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A transformers tree on disk.
+
+    Attributes:
+        root: the resolved folder that was given.
+        package: where the package lies below `root`, with forward slashes.
+        release: the value of `__version__`.
+    """
+
+    root: Path
+    package: str
+    release: str
+
+    @property
+    def kind(self) -> str:
+        """Say in words what kind of tree this is."""
+        return "source checkout" if self.package == SOURCE_PACKAGE else "installed package"
+
+    def inside(self, series_path: str) -> str | None:
+        """Map a path of the patch series to a path below `root`; None when this kind of tree has no place for it."""
+        if self.package == SOURCE_PACKAGE:
+            return series_path
+        if series_path.startswith(SOURCE_PACKAGE + "/"):
+            return self.package + series_path.removeprefix(SOURCE_PACKAGE)
+        return None
+
+    def locate(self, series_path: str) -> Path:
+        """Return the real file behind a path of the series, which may not exist yet.
+
+        Raises:
+            UsageError: the path, or a folder on the way, is a link that leads out of the tree.
+        """
+        relative = self.inside(series_path)
+        if relative is None:
+            raise ValueError(f"{series_path} has no place in a tree of the kind: {self.kind}")
+        target = (self.root / relative).resolve()
+        if not target.is_relative_to(self.root):
+            raise UsageError(
+                f"{self.root / relative} leads through a symbolic link to {target}, outside the tree; "
+                "give the tree that really holds the file, or install it with copied files; nothing was changed"
+            )
+        return target
+
+    def read(self, series_path: str) -> bytes | None:
+        """Return the bytes of the file behind a path of the series, None when there is no such file.
+
+        Raises:
+            UsageError: the path leads out of the tree, is no regular file, or cannot be read.
+        """
+        target = self.locate(series_path)
+        if target.exists() and not target.is_file():
+            raise UsageError(f"{target} is not a regular file; restore the tree first; nothing was changed")
+        try:
+            return target.read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise UsageError(f"cannot read {target}: {error.strerror}; nothing was changed") from error
+
+
+def find(folder: Path) -> Tree:
+    """Return the tree at `folder`.
+
+    Raises:
+        UsageError: no such folder, no transformers in it, or no version line in the package.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; give a transformers checkout or a site-packages folder")
+    root = folder.resolve()
+    for package in (SOURCE_PACKAGE, INSTALLED_PACKAGE):
+        if (root / package / "__init__.py").is_file():
+            return Tree(root, package, _release(root / package / "__init__.py"))
+    hint = "give a transformers checkout or a site-packages folder"
+    if root.name == INSTALLED_PACKAGE and (root / "__init__.py").is_file():
+        hint = f"this looks like the package itself, give {_checkout_or_parent(root)}"
+    raise UsageError(
+        f"{folder}: not a transformers tree: neither {SOURCE_PACKAGE}/__init__.py "
+        f"nor {INSTALLED_PACKAGE}/__init__.py is there; {hint}"
+    )
+
+
+def _checkout_or_parent(package: Path) -> Path:
+    return package.parent.parent if package.parent.name == "src" else package.parent
+
+
+def _release(init_file: Path) -> str:
+    try:
+        text = init_file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise UsageError(f"cannot read {init_file}: {error.strerror}") from error
+    match = VERSION_LINE.search(text)
+    if match is None:
+        raise UsageError(f'{init_file}: no line __version__ = "..."; the release of this tree cannot be told')
+    return match.group(1)

@@ -1,0 +1,196 @@
+"""A tiny transformers tree and a tiny patch series for it, made with real git repositories."""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+RELEASE = "9.9.0"
+LANE = "v9.9"
+FIELDS = "Bug: https://example.org/1\nOrigin: vendor\nForwarded: not-needed\nApplies-To: 9.9.0\n"
+
+
+def numbered(count, **replaced):
+    """Return lines `line 1` .. `line COUNT`; `line7="a"` puts another text (or several lines) there."""
+    return "".join(replaced.get(f"line{n}", f"line {n}") + "\n" for n in range(1, count + 1))
+
+
+PRISTINE = {
+    "src/transformers/__init__.py": f'"""Fake."""\n\n__version__ = "{RELEASE}"\n',
+    "src/transformers/trainer.py": numbered(90),
+    "src/transformers/training_args.py": numbered(30),
+    "src/transformers/untouched.py": "untouched = 1\n",
+    "tests/trainer/test_trainer.py": numbered(20),
+}
+
+# (title, files after it, None for a removed file); each stands on the ones before it.
+STEPS = [
+    (
+        "Save the sampler state",
+        {
+            "src/transformers/trainer.py": numbered(90, line10="save 10", line60="save 60"),
+            "tests/trainer/test_resume.py": "def test_one():\n    pass\n",
+        },
+    ),
+    (
+        "Load the sampler state",
+        {
+            "src/transformers/trainer.py": numbered(90, line10="save 10", line60="save 60", line30="load\nload more"),
+            "src/transformers/training_args.py": numbered(30, line15="exact = True"),
+            "src/transformers/resume/__init__.py": "",
+            "src/transformers/resume/state.py": "state = 1\n",
+        },
+    ),
+    ("Widen the trainer tests", {"tests/trainer/test_trainer.py": numbered(20, line5="wider 5")}),
+    (
+        "Check the état on load",
+        {
+            "src/transformers/trainer.py": numbered(
+                90, line10="save 10", line60="save 60", line30="load\nload all\nload more", line80="check"
+            ),
+            "src/transformers/resume/state.py": "state = 2\n",
+        },
+    ),
+]
+
+
+def write_files(root, files):
+    for path, text in files.items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(text.encode())
+
+
+def git(folder, *arguments):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8"}
+    identity = ["-c", "user.name=A Müller", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"]
+    subprocess.run(["git", *identity, *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+
+
+def make_lane(work, lane_folder, pristine, steps, fields=FIELDS):
+    """Commit the steps in a fresh repository, write them as a lane, and return a copy of the tree after each."""
+    origin = work / "origin"
+    write_files(origin, pristine)
+    git(origin, "init")
+    git(origin, "add", ".")
+    git(origin, "commit", "-m", "pristine")
+    trees = [snapshot_copy(origin, work / "tree-0")]
+    for number, (title, files) in enumerate(steps, 1):
+        write_files(origin, files)
+        git(origin, "add", ".")
+        git(origin, "commit", "-m", f"{title}\n\nWithout it a resumed run differs.\n\n{fields}")
+        trees.append(snapshot_copy(origin, work / f"tree-{number}"))
+    lane_folder.mkdir(parents=True)
+    options = ["--full-index", "--no-signature", "--zero-commit", "-o", str(lane_folder)]
+    git(origin, "format-patch", *options, f"HEAD~{len(steps)}")
+    names = sorted(path.name for path in lane_folder.glob("*.patch"))
+    (lane_folder / "series").write_text("# in order\n\n" + "".join(f"{name}\n" for name in names))
+    (lane_folder.parent / "releases.toml").write_text(f'[releases."{RELEASE}"]\nlane = "{lane_folder.name}"\n')
+    return names, trees
+
+
+def snapshot_copy(source, destination):
+    shutil.copytree(source, destination, ignore=shutil.ignore_patterns(".git"))
+    return destination
+
+
+def snapshot(root):
+    """Return every file with its bytes and mode, every link with its goal, and every folder below `root`."""
+    found = {}
+    for path in sorted(root.rglob("*")):
+        name = path.relative_to(root).as_posix()
+        if path.is_symlink():
+            found[name] = os.readlink(path)
+        elif path.is_dir():
+            found[name] = "folder"
+        else:
+            found[name] = (path.read_bytes(), path.stat().st_mode)
+    return found
+
+
+@dataclass
+class World:
+    """The fake release, its series, and one working copy of the tree."""
+
+    patches: Path
+    names: list[str]
+    stages: list[Path]
+    tree: Path
+    work: Path
+
+    def stage(self, count):
+        """What the tree holds after `count` patches, according to git."""
+        return snapshot(self.stages[count])
+
+    def now(self):
+        return snapshot(self.tree)
+
+    def edit(self, path, old, new):
+        target = self.tree / path
+        text = target.read_bytes().decode()
+        assert text.count(old) == 1
+        target.write_bytes(text.replace(old, new).encode())
+
+    def installed(self):
+        """Return a site-packages folder with the pristine package."""
+        folder = self.work / "site-packages"
+        shutil.copytree(self.stages[0] / "src" / "transformers", folder / "transformers")
+        return folder
+
+    def run(self, *arguments, **environment):
+        """Run the command line as a process of its own."""
+        variables = {
+            **os.environ,
+            "PYTHONPATH": str(SCRIPTS),
+            "EXACT_RESUME_PATCHES": str(self.patches),
+            **environment,
+        }
+        command = [sys.executable, "-m", "exact_resume", *map(str, arguments)]
+        return subprocess.run(command, env=variables, capture_output=True, text=True, check=False, encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def fake_series(tmp_path_factory):
+    work = tmp_path_factory.mktemp("fake-series")
+    names, trees = make_lane(work, work / "patches" / LANE, PRISTINE, STEPS)
+    return work / "patches", names, trees
+
+
+@pytest.fixture
+def world(fake_series, tmp_path, monkeypatch):
+    patches, names, trees = fake_series
+    monkeypatch.setenv("EXACT_RESUME_PATCHES", str(patches))
+    tree = snapshot_copy(trees[0], tmp_path / "tree")
+    return World(patches, names, trees, tree, tmp_path)
+
+
+@pytest.fixture
+def own_patches(world, monkeypatch):
+    """A copy of the fake series that a test may damage; the world uses it."""
+    world.patches = Path(shutil.copytree(world.patches, world.work / "own-patches"))
+    monkeypatch.setenv("EXACT_RESUME_PATCHES", str(world.patches))
+    return world.patches / LANE
+
+
+@pytest.fixture
+def lane_maker(tmp_path, monkeypatch):
+    """Make a world from a pristine tree and steps of the test's own."""
+
+    def make(pristine, steps):
+        patches = tmp_path / "patches"
+        names, trees = make_lane(tmp_path, patches / LANE, pristine, steps)
+        monkeypatch.setenv("EXACT_RESUME_PATCHES", str(patches))
+        return World(patches, names, trees, snapshot_copy(trees[0], tmp_path / "tree"), tmp_path)
+
+    return make
+
+
+@pytest.fixture(name="snapshot")
+def snapshot_fixture():
+    return snapshot

@@ -1,0 +1,156 @@
+"""What is read: trees, patch files, lanes and releases."""
+
+import pytest
+from exact_resume import git, patchfile, patching, series, tree
+from exact_resume.errors import SeriesError, UsageError
+
+
+def test_a_patch_is_read_with_its_header_and_blobs(world):
+    patches = series.load_lane("v9.9").patches
+    assert [patch.name for patch in patches] == world.names
+    last = patches[3]
+    assert last.title == "Check the état on load"
+    assert last.author == "A Müller <a@example.org>"
+    assert last.message == "Without it a resumed run differs."
+    assert last.fields == {
+        "Bug": "https://example.org/1",
+        "Origin": "vendor",
+        "Forwarded": "not-needed",
+        "Applies-To": "9.9.0",
+    }
+
+
+def test_the_blob_ids_of_a_patch_are_those_of_the_trees(world):
+    for number, patch in enumerate(series.load_lane("v9.9").patches):
+        for diff in patch.diffs:
+            for stage, blob in ((number, diff.old_blob), (number + 1, diff.new_blob)):
+                path = world.stages[stage] / diff.path
+                assert git.blob_id(path.read_bytes() if path.exists() else None) == blob
+            assert diff.is_new == (not (world.stages[number] / diff.path).exists())
+
+
+def test_the_raw_diffs_together_are_the_diff_part_of_the_file(world):
+    for patch in series.load_lane("v9.9").patches:
+        raw = (world.patches / "v9.9" / patch.name).read_bytes()
+        text = b"".join(diff.text for diff in patch.diffs)
+        assert raw[raw.index(b"diff --git") :].rstrip(b"\n") + b"\n" == text
+
+
+def test_a_long_field_and_a_long_title_are_unfolded():
+    raw = (
+        b"From 0000 Mon Sep 17 00:00:00 2001\nFrom: a\nSubject: [PATCH 1/2] A title\n that goes on\n\n"
+        b"Why.\n\nBug: https://example.org/1\n and more\nBug: second\nSigned-off-by: a\n---\n x | 1 +\n\n"
+        b"diff --git a/x b/x\nnew file mode 100644\nindex " + b"0" * 40 + b".." + b"1" * 40 + b"\n"
+        b"--- /dev/null\n+++ b/x\n@@ -0,0 +1 @@\n+x\n\n"
+    )
+    patch = patchfile.parse("p", raw)
+    assert patch.title == "A title that goes on"
+    assert patch.fields["Bug"] == "https://example.org/1 and more\nsecond"
+    assert patch.message == "Why."
+
+
+DIFF = "diff --git a/x b/x\nindex " + "1" * 40 + ".." + "2" * 40 + " 100644\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\n+b\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1" * 40, "1" * 7, "--full-index"),
+        ("index", "similarity index 90%\nindex", "only plain text"),
+        ("index", "old mode 100644\nnew mode 100755\nindex", "only plain text"),
+        ("index", "new file mode 120000\nindex", "not a regular file"),
+        ("--- a/x", "GIT binary patch", "only plain text"),
+        ("a/x b/x", "a/x b/y", "rename"),
+        ("a/x b/x", "a/../x b/../x", "not a plain path"),
+        ("a/x b/x", "a//x b//x", "not a plain path"),
+        ("@@ -1 +1 @@", "@@ nonsense @@", "not a hunk header"),
+        ("+b\n", "", "cut short"),
+        ("+b\n", "+b\nmore\n", "not part of a diff"),
+        ("+b\n", "+b\n-- \n2.39.5\n", "not part of a diff"),
+        (DIFF, DIFF + DIFF, "two diffs"),
+        (DIFF, "nothing", "no diff"),
+        ("Subject: t", "X: t", "no Subject"),
+    ],
+)
+def test_a_damaged_patch_is_refused_with_its_name_and_place(old, new, message):
+    raw = f"From: a\nSubject: t\n\nWhy.\n---\n\n{DIFF}"
+    patchfile.parse("0001-x.patch", raw.encode())
+    assert raw.count(old) >= 1
+    with pytest.raises(SeriesError, match=f"^0001-x.patch: .*{message}"):
+        patchfile.parse("0001-x.patch", raw.replace(old, new, 1).encode())
+
+
+def test_blob_ids_are_those_of_git():
+    assert git.blob_id(b"") == "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"
+    assert git.blob_id(b"hello\n") == "ce013625030ba8dba906f756967f9e9ca394464a"
+    assert git.blob_id(None) == "0" * 40
+
+
+def test_a_checkout_is_told_from_an_installed_package(world):
+    checkout = tree.find(world.tree)
+    assert (checkout.kind, checkout.release) == ("source checkout", "9.9.0")
+    assert checkout.inside("tests/trainer/x.py") == "tests/trainer/x.py"
+    installed = tree.find(world.installed())
+    assert installed.kind == "installed package"
+    assert installed.inside("src/transformers/a/b.py") == "transformers/a/b.py"
+    assert installed.inside("tests/trainer/x.py") is None
+    assert tree.find(world.tree / "src").kind == "installed package"
+
+
+@pytest.mark.parametrize(
+    "line", ["__version__ = '9.9.0'", '__version__="9.9.0"', '__version__  =  "9.9.0"  # comment']
+)
+def test_the_release_is_read_without_running_the_package(world, line):
+    init = world.tree / "src/transformers/__init__.py"
+    init.write_text(f"raise SystemExit('imported')\n{line}\n")
+    assert tree.find(world.tree).release == "9.9.0"
+
+
+@pytest.mark.parametrize("inner", ["src/transformers", "site-packages/transformers"])
+def test_the_package_itself_is_refused_with_the_folder_to_give(world, inner):
+    folder = world.tree / inner if inner.startswith("src") else world.installed() / "transformers"
+    wanted = world.tree if inner.startswith("src") else folder.parent
+    with pytest.raises(UsageError, match=f"give {wanted}$"):
+        tree.find(folder)
+
+
+def test_the_series_file_may_have_comments_and_empty_lines(own_patches, world):
+    names = "\n\n".join(f"  {name}  # why" for name in world.names)
+    (own_patches / "series").write_text(f"# a comment\n{names}\n\n#end")
+    assert series.load_lane("v9.9").names == world.names
+
+
+@pytest.mark.parametrize(
+    "damage", ["releases", "[releases]\nx = 1\n", '[releases."9.9.0"]\nlan = "x"\n', "releases = 3\n"]
+)
+def test_a_damaged_release_table_is_our_own_fault(own_patches, world, damage):
+    (own_patches.parent / "releases.toml").write_text(damage)
+    with pytest.raises(SeriesError, match=r"releases\.toml: cannot be read"):
+        patching.apply(world.tree)
+
+
+def test_a_missing_patch_file_is_our_own_fault(own_patches, world):
+    (own_patches / world.names[1]).unlink()
+    with pytest.raises(SeriesError, match=world.names[1]):
+        patching.status(world.tree)
+
+
+def test_a_patches_variable_that_leads_nowhere_is_the_users_mistake(world, monkeypatch):
+    monkeypatch.setenv("EXACT_RESUME_PATCHES", str(world.tree))
+    with pytest.raises(UsageError, match=r"EXACT_RESUME_PATCHES=.*no releases\.toml there"):
+        series.patches_folder()
+
+
+def test_patches_beside_the_package_come_before_those_of_the_checkout(world, monkeypatch):
+    package = world.work / "scripts" / "exact_resume"
+    outer, inner = world.work / "patches", package / "patches"
+    for folder in (outer, inner):
+        folder.mkdir(parents=True)
+    monkeypatch.delenv("EXACT_RESUME_PATCHES")
+    monkeypatch.setattr(series, "__file__", str(package / "series.py"))
+    with pytest.raises(SeriesError, match="installation is incomplete"):
+        series.patches_folder()
+    (outer / "releases.toml").write_text("")
+    assert series.patches_folder() == outer
+    (inner / "releases.toml").write_text("")
+    assert series.patches_folder() == inner

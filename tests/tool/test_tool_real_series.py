@@ -1,0 +1,35 @@
+"""The series that this repository ships."""
+
+from pathlib import Path
+
+import pytest
+from exact_resume import lint, series
+
+PATCHES = Path(__file__).resolve().parents[2] / "patches"
+LANES = lint.lanes(PATCHES)
+
+
+def test_the_shipped_patches_have_no_findings():
+    figures, findings = lint.check(PATCHES)
+    assert findings == []
+    assert len(figures) == len(LANES) > 0
+
+
+def test_the_checkout_finds_its_own_patches(monkeypatch):
+    monkeypatch.delenv("EXACT_RESUME_PATCHES", raising=False)
+    assert series.patches_folder() == PATCHES
+
+
+@pytest.mark.parametrize("lane", LANES)
+def test_each_patch_is_read_completely(lane):
+    for patch in series.load_lane(lane, PATCHES).patches:
+        raw = (PATCHES / lane / patch.name).read_bytes()
+        assert (
+            b"".join(diff.text for diff in patch.diffs) == raw[raw.index(b"\ndiff --git ") + 1 :].rstrip(b"\n") + b"\n"
+        )
+        assert all(diff.hunks or diff.is_new for diff in patch.diffs)
+
+
+@pytest.mark.parametrize("release", series.load_releases(PATCHES))
+def test_each_supported_release_has_a_series(release):
+    assert series.for_release(release, PATCHES).patches
