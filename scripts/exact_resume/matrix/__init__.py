@@ -1,1 +1,1 @@
-"""The scenario matrix: what is trained, how a run is recorded, and how a resumed run is compared with the golden one."""
+"""The scenario matrix: what is trained, how a run is recorded, and how a resumed run is compared."""

@@ -21,7 +21,7 @@ def first_divergence(golden: list[Event], resumed: list[Event], after_step: int)
         `None` if every event is equal, else `{"step", "micro_batch", "stream", "message"}` of the first that is not.
     """
     expected = [event for event in golden if event.step > after_step]
-    for want, have in zip(expected, resumed):
+    for want, have in zip(expected, resumed, strict=False):
         if (want.step, want.micro_batch, want.what) != (have.step, have.micro_batch, have.what):
             return _divergence(want, f"golden run has {_place(want)}, resumed run has {_place(have)}")
         if want.value != have.value:
@@ -57,8 +57,8 @@ def _element(want: Any, have: Any) -> str:
     if not tensors or want[:2] != have[:2]:
         readable = all(isinstance(value, str) and "0x" in value for value in (want, have))
         return f" {float.fromhex(want)!r} != {float.fromhex(have)!r}" if readable else ""
-    values = zip(*(struct.iter_unpack("<" + FORMATS[value[0]], bytes.fromhex(value[2])) for value in (want, have)))
-    for position, ((golden,), (resumed,)) in enumerate(values):
+    values = [struct.iter_unpack("<" + FORMATS[value[0]], bytes.fromhex(value[2])) for value in (want, have)]
+    for position, ((golden,), (resumed,)) in enumerate(zip(*values, strict=True)):
         if golden != resumed:
             return f"[{', '.join(map(str, _index(position, want[1])))}] {golden!r} != {resumed!r}"
     return ""

@@ -1,7 +1,7 @@
 """
 Tiny datasets, collators, models and callbacks that draw random numbers in the places where training code does.
 
-All of them live at module level, so that workers started by `spawn` can import them, and none keeps state between runs.
+All live at module level, so that workers started by `spawn` can import them, and none keeps state between runs.
 """
 
 import random
@@ -37,7 +37,7 @@ class NoisyDataset(Dataset):
         size: Number of samples.
         sources: The global RNGs drawn from, any of "torch", "numpy" and "python".
         varying: Whether the number of draws differs between samples.
-        uses_worker_info: Whether the id and seed of the worker are added, as datasets do that shard or seed themselves.
+        uses_worker_info: Whether the worker's id and seed are added, as datasets do that shard or seed themselves.
     """
 
     def __init__(self, size: int, sources: tuple[str, ...] = (), varying: bool = True, uses_worker_info: bool = False):
@@ -121,6 +121,44 @@ class TinyModel(nn.Module):
             x = x + draw(self.sources, 1).to(x.device)
         logits = self.head(self.dropout(torch.relu(self.hidden(x))))
         return {"loss": nn.functional.mse_loss(logits, labels), "logits": logits}
+
+
+class UnseededModel(TinyModel):
+    """Draws from the operating system: no two runs are alike."""
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor, index: torch.Tensor | None = None):
+        """As `TinyModel.forward`, with noise that no seed controls."""
+        return super().forward(x + random.SystemRandom().random(), labels, index)
+
+
+class IssueDataset(Dataset):
+    """The data of upstream issue 39215: ten features, ten targets, and a little uniform noise in every sample."""
+
+    def __init__(self, size: int):
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(size, 10, generator=generator)
+        self.labels = torch.randn(size, 10, generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        noise = torch.rand(self.x[index].shape) * 0.001
+        return {"x": self.x[index] + noise, "labels": self.labels[index], "index": torch.tensor(index)}
+
+
+class IssueModel(nn.Module):
+    """The model of upstream issue 39215: a linear layer, then dropout."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(10, 10)
+        self.dropout = nn.Dropout(0.5)
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor | None = None, index: torch.Tensor | None = None):
+        """Return `{"loss", "logits"}` for `x` and `labels`, both `(batch, 10)`; `index` is unused."""
+        logits = self.dropout(self.linear(x))
+        return {"loss": None if labels is None else nn.functional.mse_loss(logits, labels), "logits": logits}
 
 
 class RandomEpochBegin(TrainerCallback):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from transformers import PrinterCallback
 
+from exact_resume.matrix import breaking
 from exact_resume.matrix.compare import first_divergence
 from exact_resume.matrix.recording import Event, Recorder, digest
 from exact_resume.matrix.scenarios import SCENARIOS, Scenario
@@ -26,7 +27,9 @@ class NotDeterministic(Exception):
     """Two golden runs differ: nothing can be said about a resume here."""
 
 
-def train(scenario: Scenario, folder: Path, checkpoint: Path | None = None, save: bool = True, **arguments) -> list[Event]:
+def train(
+    scenario: Scenario, folder: Path, checkpoint: Path | None = None, save: bool = True, **arguments
+) -> list[Event]:
     """
     Run the scenario's training, from the beginning or from `checkpoint`, and return what was recorded.
 
@@ -74,13 +77,15 @@ def train_in_fresh_process(scenario: Scenario, folder: Path, checkpoint: Path | 
 def chains_of(interrupts: list[int]) -> list[list[int]]:
     """Every single interrupt, then resumes of resumed runs: twice in one epoch, across an epoch, and three times."""
     chains = [[step] for step in interrupts]
-    if len(interrupts) >= 4:
+    if len(interrupts) > 5:
         first, last = interrupts[0], interrupts[-1]
         chains += [[first, first + 1], [first, last], [first, first + 1, last]]
     return chains
 
 
-def run_scenario(name: str, chains: list[list[int]] | None = None, fresh: list[int] | None = None) -> dict[str, Any]:
+def run_scenario(
+    name: str, chains: list[list[int]] | None = None, fresh: list[int] | None = None, broken: str | None = None
+) -> dict[str, Any]:
     """
     Run a scenario on the installed transformers.
 
@@ -88,6 +93,7 @@ def run_scenario(name: str, chains: list[list[int]] | None = None, fresh: list[i
         name: Name of the scenario.
         chains: Interrupts to try, each a list of steps; every step and some chains by default.
         fresh: Steps that are resumed in a fresh process as well, from the checkpoints of a golden run in another.
+        broken: A state of which one byte is flipped in every checkpoint of the golden run; see `breaking.KINDS`.
 
     Returns:
         The cell of a result: `status`, `reason`, `seconds`, `resumes`, and `golden`, a digest of the golden run.
@@ -95,7 +101,13 @@ def run_scenario(name: str, chains: list[list[int]] | None = None, fresh: list[i
     scenario, started = SCENARIOS[name], time.monotonic()
     cell: dict[str, Any] = {"status": "ok", "reason": None, "resumes": []}
     if scenario.device == "cuda" and not torch.cuda.is_available():
-        return {**cell, "status": "skipped", "reason": "no CUDA device on this machine", "seconds": 0.0, "golden": None}
+        return {
+            **cell,
+            "status": "skipped",
+            "reason": "no CUDA device on this machine",
+            "seconds": 0.0,
+            "golden": None,
+        }
     work = Path(tempfile.mkdtemp(prefix=f"{name}-"))
     try:
         golden = train(scenario, work / "golden")
@@ -103,6 +115,8 @@ def run_scenario(name: str, chains: list[list[int]] | None = None, fresh: list[i
         if divergence is not None:
             raise NotDeterministic(f"two golden runs differ at step {divergence['step']}: {divergence['message']}")
         last = max(event.step for event in golden)
+        if broken is not None:
+            breaking.flip_a_byte(work / "golden", broken)
         for chain in chains or chains_of(list(range(1, last))):
             cell["resumes"].append(_resume(scenario, golden, work, chain))
         for step in fresh or []:

@@ -38,7 +38,7 @@ class Scenario:
         collator: The data collator.
         callbacks: Callback classes.
         trainer_class: The class of the trainer.
-        slow: Whether `verify` leaves the scenario to the test suite.
+        tier: "quick" is run by `verify` and the test suite, "suite" by the test suite, "long" only when it is named.
         device: "cpu" or "cuda".
     """
 
@@ -52,8 +52,20 @@ class Scenario:
     collator: Callable = pieces.stack
     callbacks: tuple[type, ...] = ()
     trainer_class: type[Trainer] = Trainer
-    slow: bool = False
+    tier: str = "quick"
     device: str = "cpu"
+
+    def describe(self) -> dict[str, Any]:
+        """What a table says of the scenario."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "group": self.group,
+            "fixed_by": self.fixed_by,
+            "guard": self.fixed_by is None,
+            "tier": self.tier,
+            "device": self.device,
+        }
 
     def make_trainer(self, folder: Path, **overrides) -> Trainer:
         """
@@ -102,6 +114,15 @@ RESTORE, PER_STEP, WORKERS = "restore-order", "per-step-rng-checkpoints", "worke
 def _basic() -> list[Scenario]:
     noisy = {"dataset": _noise(*ALL), "model": DROPOUT}
     return [
+        Scenario(
+            "issue_39215",
+            "the issue's own data and model",
+            "issue",
+            PER_STEP,
+            dataset=partial(pieces.IssueDataset, 100),
+            model=pieces.IssueModel,
+            arguments={"num_train_epochs": 1, "per_device_train_batch_size": 10},
+        ),
         Scenario("dropout", "dropout only", "model", None, model=DROPOUT),
         Scenario(
             "model_numpy_python",
@@ -135,13 +156,19 @@ def _basic() -> list[Scenario]:
             model=DROPOUT,
             callbacks=(pieces.RandomEpochBegin,),
         ),
-        Scenario("torch_noise", "torch noise in __getitem__", "noise", PER_STEP, dataset=_noise("torch"), model=DROPOUT),
-        Scenario("numpy_noise", "numpy noise in __getitem__", "noise", PER_STEP, dataset=_noise("numpy"), model=DROPOUT),
+        Scenario(
+            "torch_noise", "torch noise in __getitem__", "noise", PER_STEP, dataset=_noise("torch"), model=DROPOUT
+        ),
+        Scenario(
+            "numpy_noise", "numpy noise in __getitem__", "noise", PER_STEP, dataset=_noise("numpy"), model=DROPOUT
+        ),
         Scenario(
             "python_noise", "python noise in __getitem__", "noise", PER_STEP, dataset=_noise("python"), model=DROPOUT
         ),
         Scenario("all_noise", "all noise in __getitem__", "noise", PER_STEP, **noisy),
-        Scenario("random_collator", "random collator", "noise", PER_STEP, model=DROPOUT, collator=pieces.noisy_collate),
+        Scenario(
+            "random_collator", "random collator", "noise", PER_STEP, model=DROPOUT, collator=pieces.noisy_collate
+        ),
         Scenario(
             "datasets_transform",
             "datasets with a random transform",
@@ -159,27 +186,55 @@ def _basic() -> list[Scenario]:
             arguments={"accelerator_config": {"use_seedable_sampler": False}},
         ),
         Scenario(
-            "accumulation_2", "all noise, accumulation 2", "batching", PER_STEP, **noisy,
+            "accumulation_2",
+            "all noise, accumulation 2",
+            "batching",
+            PER_STEP,
+            **noisy,
             arguments={"gradient_accumulation_steps": 2},
         ),
         Scenario(
-            "accumulation_2_ragged", "all noise, accumulation 2, ragged last step", "batching", PER_STEP,
-            dataset=_noise(*ALL, size=18), model=DROPOUT, arguments={"gradient_accumulation_steps": 2},
+            "accumulation_2_ragged",
+            "all noise, accumulation 2, ragged last step",
+            "batching",
+            PER_STEP,
+            dataset=_noise(*ALL, size=18),
+            model=DROPOUT,
+            arguments={"gradient_accumulation_steps": 2},
         ),
         Scenario(
-            "accumulation_3_ragged", "all noise, accumulation 3, ragged last step", "batching", PER_STEP,
-            dataset=_noise(*ALL, size=26), model=DROPOUT, arguments={"gradient_accumulation_steps": 3},
+            "accumulation_3_ragged",
+            "all noise, accumulation 3, ragged last step",
+            "batching",
+            PER_STEP,
+            dataset=_noise(*ALL, size=26),
+            model=DROPOUT,
+            arguments={"gradient_accumulation_steps": 3},
         ),
         Scenario(
-            "drop_last", "all noise, drop_last", "batching", PER_STEP, **noisy, arguments={"dataloader_drop_last": True}
+            "drop_last",
+            "all noise, drop_last",
+            "batching",
+            PER_STEP,
+            **noisy,
+            arguments={"dataloader_drop_last": True},
         ),
         Scenario(
-            "divisible", "all noise, batches divide the data", "batching", PER_STEP,
-            dataset=_noise(*ALL, size=24), model=DROPOUT,
+            "divisible",
+            "all noise, batches divide the data",
+            "batching",
+            PER_STEP,
+            dataset=_noise(*ALL, size=24),
+            model=DROPOUT,
         ),
         Scenario(
-            "single_samples", "all noise, batch size 1", "batching", PER_STEP,
-            dataset=_noise(*ALL, size=5), model=DROPOUT, arguments={"per_device_train_batch_size": 1},
+            "single_samples",
+            "all noise, batch size 1",
+            "batching",
+            PER_STEP,
+            dataset=_noise(*ALL, size=5),
+            model=DROPOUT,
+            arguments={"per_device_train_batch_size": 1},
         ),
     ]
 
@@ -193,16 +248,33 @@ def _worker_arguments(num_workers: int, prefetch: int, persistent: bool, method:
     }
 
 
+def _tier(num_workers: int, prefetch: int, persistent: bool, method: str) -> str:
+    if method == "spawn":
+        # Every worker imports torch anew, some seconds each; what differs from forkserver is only how it starts.
+        return "suite" if (num_workers, prefetch) == (2, 2) else "long"
+    return "quick" if (method, prefetch) == ("fork", 2) and num_workers > 1 else "suite"
+
+
+def _worker_scenario(num_workers: int, prefetch: int, persistent: bool, method: str) -> Scenario:
+    arguments = _worker_arguments(num_workers, prefetch, persistent, method)
+    # Two epochs of three steps where starting a worker takes seconds.
+    size, epochs = (11, 2) if method == "spawn" else (22, 3)
+    return Scenario(
+        f"workers_{num_workers}_prefetch_{prefetch}_{'persistent_' if persistent else ''}{method}",
+        f"{num_workers}{' persistent' if persistent else ''}, prefetch {prefetch}, {method}",
+        "workers",
+        WORKERS,
+        dataset=_noise(*ALL, size=size, uses_worker_info=True),
+        model=DROPOUT,
+        arguments={**arguments, "num_train_epochs": epochs},
+        tier=_tier(num_workers, prefetch, persistent, method),
+    )
+
+
 def _workers() -> list[Scenario]:
-    noisy = {"dataset": _noise(*ALL, uses_worker_info=True), "model": DROPOUT, "group": "workers", "fixed_by": WORKERS}
+    noisy = {"dataset": _noise(*ALL, uses_worker_info=True), "model": DROPOUT}
     scenarios = [
-        Scenario(
-            f"workers_{num_workers}_prefetch_{prefetch}_{'persistent_' if persistent else ''}{method}",
-            f"{num_workers} {'persistent ' if persistent else ''}workers, prefetch {prefetch}, {method}",
-            **noisy,
-            arguments=_worker_arguments(num_workers, prefetch, persistent, method),
-            slow=(method, prefetch) != ("fork", 2) or num_workers == 1,
-        )
+        _worker_scenario(num_workers, prefetch, persistent, method)
         for method in ("fork", "forkserver", "spawn")
         for num_workers in (1, 2, 3)
         for prefetch in (1, 2, 4)
@@ -211,31 +283,56 @@ def _workers() -> list[Scenario]:
     two = _worker_arguments(2, 2, False, "fork")
     return scenarios + [
         Scenario(
-            "workers_dropout", "2 workers, dropout only", "workers", None, model=DROPOUT, arguments=two, slow=True
+            "workers_dropout", "2 workers, dropout only", "workers", None, model=DROPOUT, arguments=two, tier="suite"
         ),
         Scenario(
-            "workers_accumulation", "3 workers, accumulation 2, ragged", "workers", WORKERS,
-            dataset=_noise(*ALL, size=18), model=DROPOUT,
-            arguments={**_worker_arguments(3, 2, True, "fork"), "gradient_accumulation_steps": 2}, slow=True,
+            "workers_accumulation",
+            "3 workers, accumulation 2, ragged",
+            "workers",
+            WORKERS,
+            dataset=_noise(*ALL, size=18),
+            model=DROPOUT,
+            arguments={**_worker_arguments(3, 2, True, "fork"), "gradient_accumulation_steps": 2},
+            tier="suite",
         ),
         Scenario(
-            "workers_collator", "2 workers, random collator", "workers", WORKERS, model=DROPOUT,
-            collator=pieces.noisy_collate, arguments=two, slow=True,
+            "workers_collator",
+            "2 workers, random collator",
+            "workers",
+            WORKERS,
+            model=DROPOUT,
+            collator=pieces.noisy_collate,
+            arguments=two,
+            tier="suite",
         ),
         Scenario(
-            "workers_getitems", "3 workers, __getitems__", "workers", WORKERS,
-            dataset=partial(pieces.BatchedNoisyDataset, 22, ALL), model=DROPOUT,
-            arguments=_worker_arguments(3, 2, False, "fork"), slow=True,
+            "workers_getitems",
+            "3 workers, __getitems__",
+            "workers",
+            WORKERS,
+            dataset=partial(pieces.BatchedNoisyDataset, 22, ALL),
+            model=DROPOUT,
+            arguments=_worker_arguments(3, 2, False, "fork"),
+            tier="suite",
         ),
         Scenario(
-            "workers_datasets", "2 persistent workers, datasets with a random transform", "workers", WORKERS,
-            dataset=partial(pieces.datasets_with_transform, 22), model=DROPOUT,
-            arguments=_worker_arguments(2, 2, True, "fork"), slow=True,
+            "workers_datasets",
+            "2 persistent workers, datasets with a random transform",
+            "workers",
+            WORKERS,
+            dataset=partial(pieces.datasets_with_transform, 22),
+            model=DROPOUT,
+            arguments=_worker_arguments(2, 2, True, "fork"),
+            tier="suite",
         ),
         Scenario(
-            "workers_unseedable", "2 workers, use_seedable_sampler=False", "workers", WORKERS,
-            **{k: noisy[k] for k in ("dataset", "model")},
-            arguments={**two, "accelerator_config": {"use_seedable_sampler": False}}, slow=True,
+            "workers_unseedable",
+            "2 workers, use_seedable_sampler=False",
+            "workers",
+            WORKERS,
+            **noisy,
+            arguments={**two, "accelerator_config": {"use_seedable_sampler": False}},
+            tier="suite",
         ),
     ]
 
@@ -246,10 +343,26 @@ def _cuda() -> list[Scenario]:
         Scenario("cuda_dropout", "CUDA: dropout only", "cuda", None, model=DROPOUT, device="cuda"),
         Scenario("cuda_all_noise", "CUDA: all noise", fixed_by=PER_STEP, **noisy),
         Scenario(
-            "cuda_workers", "CUDA: 2 persistent workers, pinned memory", fixed_by=WORKERS, **noisy,
+            "cuda_workers",
+            "CUDA: 2 persistent workers, pinned memory",
+            fixed_by=WORKERS,
+            **noisy,
             arguments={**_worker_arguments(2, 2, True, "fork"), "dataloader_pin_memory": True},
         ),
     ]
 
 
-SCENARIOS = {scenario.name: scenario for scenario in [*_basic(), *_workers(), *_cuda()]}
+def _controls() -> list[Scenario]:
+    return [
+        Scenario(
+            "not_deterministic",
+            "control: no two runs are alike",
+            "control",
+            None,
+            model=pieces.UnseededModel,
+            tier="long",
+        )
+    ]
+
+
+SCENARIOS = {scenario.name: scenario for scenario in [*_basic(), *_workers(), *_cuda(), *_controls()]}

@@ -1,0 +1,82 @@
+"""Run scenarios on a given transformers tree, in a process that imports it. Imports no torch."""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+PACKAGE_PARENT = Path(__file__).parents[2]
+
+
+class Client:
+    """
+    A process that runs scenarios on one tree.
+
+    Args:
+        tree: A folder that holds the package `transformers/`.
+    """
+
+    def __init__(self, tree: Path):
+        self._errors = tempfile.TemporaryFile()
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(tree), str(PACKAGE_PARENT)]),
+            # Nothing here is on the hub, so nothing need look there.
+            "HF_HUB_OFFLINE": "1",
+            "TOKENIZERS_PARALLELISM": "false",
+            "TRANSFORMERS_VERBOSITY": "error",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "exact_resume.matrix.serve"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=environment,
+            text=True,
+        )
+        greeting = self._answer()
+        self.environment: dict[str, Any] = greeting["environment"]
+        self.scenarios: list[dict[str, Any]] = greeting["scenarios"]
+        if Path(self.environment["tree"]).resolve() != Path(tree).resolve():
+            raise RuntimeError(f"transformers was imported from {self.environment['tree']} instead of {tree}")
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            tail = self._errors.read().decode(errors="replace")[-2000:]
+            raise RuntimeError(f"a scenario process ended with exit code {self._process.returncode}:\n{tail}")
+        return json.loads(line)
+
+    def run(self, name: str, **options) -> dict[str, Any]:
+        """Run a scenario; see `running.run_scenario` for the options and the cell that is returned."""
+        print(json.dumps({"name": name, **options}), file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def run_experiment(self) -> list[dict[str, Any]]:
+        """Run the upstream issue's experiment; see `experiment.run_experiment`."""
+        print("{}", file=self._process.stdin, flush=True)
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *details) -> None:
+        self.close()

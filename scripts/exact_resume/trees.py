@@ -1,0 +1,112 @@
+"""Build the transformers trees that are compared, in a cache of their own."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from exact_resume import git, patching
+from exact_resume.errors import UsageError
+from exact_resume.series import Series, for_release
+
+COMPARISONS = Path(__file__).parent / "comparisons"
+CACHE_VARIABLE = "EXACT_RESUME_CACHE"
+
+STOCK, LITERAL, DRAIN, PATCHED = "stock", "literal", "drain", "patched"
+TITLES = {
+    STOCK: "stock {release}",
+    LITERAL: "literal reorder",
+    DRAIN: "drain, then restore",
+    PATCHED: "patched",
+}
+
+
+def cache_folder() -> Path:
+    """Where trees are kept: `$EXACT_RESUME_CACHE`, else `exact-resume` in the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "exact-resume"
+
+
+def build(name: str, release: str, *, upto: str | None = None) -> Path:
+    """
+    Return a folder that holds the package `transformers/`, building it if the cache does not have it.
+
+    Args:
+        name: "stock", "literal", "drain" or "patched".
+        release: The transformers release.
+        upto: For "patched": the last patch of the series that is applied.
+
+    Raises:
+        UsageError: The release is not supported, or its wheel is not to be had.
+    """
+    series = for_release(release)
+    if name == STOCK:
+        return _cached(f"{release}/stock", lambda folder: _unpack_wheel(release, folder))
+    if name == PATCHED:
+        key = _digest(*(repr(patch).encode() for patch in series.patches), (upto or "").encode())
+        return _cached(f"{release}/patched-{key}", lambda folder: _patch(release, series, upto, folder))
+    diff = (COMPARISONS / f"{name}.patch").read_bytes()
+    return _cached(f"{release}/{name}-{_digest(diff)}", lambda folder: _compare(release, diff, folder))
+
+
+def _digest(*parts: bytes) -> str:
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
+def _cached(key: str, make: Callable[[Path], None]) -> Path:
+    from filelock import FileLock
+
+    target = cache_folder() / "trees" / key
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.is_dir():
+            # Built beside its place and moved there whole, so that an interruption leaves no half-built tree.
+            with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+                folder = Path(scratch) / "tree"
+                folder.mkdir()
+                make(folder)
+                folder.rename(target)
+    return target
+
+
+def _unpack_wheel(release: str, folder: Path) -> None:
+    wheels = cache_folder() / "wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    name = f"transformers-{release}-py3-none-any.whl"
+    if not (wheels / name).is_file():
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+        with tempfile.TemporaryDirectory(dir=wheels) as scratch:
+            done = subprocess.run(
+                [*command, "-d", scratch, f"transformers=={release}"], capture_output=True, text=True
+            )
+            if done.returncode != 0 or not (Path(scratch) / name).is_file():
+                reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+                raise UsageError(
+                    f"the wheel of transformers {release} could not be downloaded: {reason}; "
+                    f"connect to the package index, or put {name} into {wheels}"
+                )
+            (Path(scratch) / name).replace(wheels / name)
+    with zipfile.ZipFile(wheels / name) as archive:
+        archive.extractall(folder, [entry for entry in archive.namelist() if entry.startswith("transformers/")])
+
+
+def _patch(release: str, series: Series, upto: str | None, folder: Path) -> None:
+    shutil.copytree(build(STOCK, release), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    patching.apply(folder, upto=upto, series=series)
+
+
+def _compare(release: str, diff: bytes, folder: Path) -> None:
+    shutil.copytree(build(STOCK, release), folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    trainer = folder / "transformers" / "trainer.py"
+    before = trainer.read_bytes()
+    done = git.run(["apply", "--whitespace=nowarn", "-p2", "-"], folder, stdin=diff)
+    # Inside another repository git may report success without changing a file.
+    if done.returncode != 0 or trainer.read_bytes() == before:
+        raise RuntimeError(f"a comparison tree could not be made: {done.stderr.decode(errors='replace').strip()}")
