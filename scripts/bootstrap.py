@@ -34,7 +34,8 @@ TORCH = "torch==2.13.0"
 PROVIDERS = {"verify": ("verify", "test"), "test": ("test",), "lint": ("lint",)}
 """Which installed extras will do for a job."""
 
-TEST_ARGUMENTS = ("-n", "auto", "--dist", "worksteal", "tests")
+# Each process of the suite starts a few that import torch, so that more than four cost more memory than is saved.
+TEST_ARGUMENTS = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "tests")
 LINT_COMMANDS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),

@@ -118,6 +118,9 @@ def verdict(results: dict) -> list[str]:
         if row.get("claimed", True) and cell_kind(patched) in ("diverged", "empty"):
             why = first_cause(patched) or "no resume was measured"
             lines.append(f"{name}: not exact on patched, {cell_text(patched)}; {why}")
+        golden = {cells[tree]["golden"] for tree in ("stock", "patched") if (cells.get(tree) or {}).get("golden")}
+        if len(golden) > 1:
+            lines.append(f"{name}: the patch changes the uninterrupted run")
         # A negative control that stock passes would pass without the patch too, so it shows nothing.
         if not row.get("guard") and cell_kind(cells.get("stock")) == "exact":
             lines.append(f"cannot fail: {name} is exact on stock at all {counts(cells['stock'])[1]} resumes")
@@ -172,7 +175,17 @@ def console_table(results: dict) -> str:
     if diverged:
         lines += ["", "first causes on patched:"]
         lines += [textwrap.fill(text, CONSOLE_WIDTH, subsequent_indent="    ") for text in diverged]
+    lines += ["", *recording_lines(results)] if results.get("recording") else []
     return "\n".join(text.rstrip() for text in lines) + "\n"
+
+
+def recording_lines(results: dict) -> list[str]:
+    """Say for each way of loading what recording costs an update step."""
+    return [
+        f"recording, {entry['num_workers']} workers: {entry['on_ms']} ms a step instead of {entry['off_ms']} ms, "
+        f"ratio {entry['ratio']} (median of pairs)"
+        for entry in results.get("recording") or []
+    ]
 
 
 def markdown_text(value: object) -> str:
@@ -212,6 +225,8 @@ def markdown(results: dict) -> str:
     if experiment.get("trainer"):
         entries = [[markdown_text(name), f"{e['exact']}/{e['total']}"] for name, e in experiment["trainer"].items()]
         lines += ["", "### The same experiment in Trainer", "", *markdown_table(["tree", "exact resumes"], entries)]
+    if results.get("recording"):
+        lines += ["", "## What recording costs", "", *(f"- {line}" for line in recording_lines(results))]
     found = [(name, cause) for name in names for cause in causes(results, name)]
     if found:
         lines += ["", f"<details><summary>First causes ({len(found)})</summary>", ""]
@@ -270,6 +285,7 @@ def html(results: dict) -> str:
         groups=heat_groups(results),
         causes={tree["name"]: causes(results, tree["name"]) for tree in results["trees"]},
         skips=skips(results),
+        recording=recording_lines(results),
     )
 
 

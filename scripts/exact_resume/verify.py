@@ -96,6 +96,10 @@ def _run_matrix(folders: dict[str, Path], args: argparse.Namespace) -> dict[str,
     with ThreadPoolExecutor(args.jobs) as pool:
         parts = pool.map(lambda task: _run_scenarios(folders[task[0]], *task, progress), tasks)
         cells = {key: cell for part in parts for key, cell in part.items()}
+    # After the pool, when nothing else of this job keeps the cores busy.
+    _say("measuring what recording costs")
+    with Client(folders[trees.PATCHED]) as client:
+        recording = [client.recording_cost(num_workers) for num_workers in (0, 2)]
     rows = []
     for scenario in scenarios:
         row = {tree: cells[tree, scenario["name"]] for tree in folders}
@@ -112,6 +116,7 @@ def _run_matrix(folders: dict[str, Path], args: argparse.Namespace) -> dict[str,
         "environment": environment,
         "trees": [{"name": name, "title": trees.TITLES[name].format(release=args.release)} for name in folders],
         "experiment": {"bare": bare, "trainer": trainer},
+        "recording": recording,
         "scenarios": rows,
     }
 

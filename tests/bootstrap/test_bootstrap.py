@@ -66,7 +66,7 @@ def machine(tmp_path, monkeypatch):
 
 VENV = "PYTHON -m venv VENV"
 TORCH = f"pip {bootstrap.TORCH}"
-TEST = "VENV/bin/python -m pytest -n auto --dist worksteal tests"
+TEST = "VENV/bin/python -m pytest -n auto --maxprocesses 4 --dist worksteal tests"
 VERIFY = "VENV/bin/python -m exact_resume verify"
 
 

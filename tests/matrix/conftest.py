@@ -3,7 +3,6 @@
 import functools
 
 import pytest
-
 from exact_resume import trees
 from exact_resume.matrix.client import Client
 

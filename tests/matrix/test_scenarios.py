@@ -4,7 +4,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-
 from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.trees import DRAIN, LITERAL, PATCHED, STOCK
 

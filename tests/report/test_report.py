@@ -365,3 +365,15 @@ def test_importing_the_module_is_cheap():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     run = subprocess.run([sys.executable, "-c", heavy], capture_output=True, text=True, env=environment, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_a_changed_uninterrupted_run_is_a_finding():
+    results = clean_results()
+    cells = results["scenarios"][0]["cells"]
+    before = report.verdict(results)
+    cells["stock"]["golden"], cells["patched"]["golden"] = "1f", "2e"
+    assert set(report.verdict(results)) - set(before) == {
+        f"{results['scenarios'][0]['name']}: the patch changes the uninterrupted run"
+    }
+    cells["patched"]["golden"] = "1f"
+    assert report.verdict(results) == before

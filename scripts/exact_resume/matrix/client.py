@@ -44,7 +44,7 @@ class Client:
         if Path(self.environment["tree"]).resolve() != Path(tree).resolve():
             raise RuntimeError(f"transformers was imported from {self.environment['tree']} instead of {tree}")
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self) -> Any:
         line = self._process.stdout.readline()
         if not line:
             self._process.wait()
@@ -55,12 +55,18 @@ class Client:
 
     def run(self, name: str, **options) -> dict[str, Any]:
         """Run a scenario; see `running.run_scenario` for the options and the cell that is returned."""
-        print(json.dumps({"name": name, **options}), file=self._process.stdin, flush=True)
-        return self._answer()
+        return self._ask("scenario", name=name, **options)
 
     def run_experiment(self) -> list[dict[str, Any]]:
         """Run the upstream issue's experiment; see `experiment.run_experiment`."""
-        print("{}", file=self._process.stdin, flush=True)
+        return self._ask("experiment")
+
+    def recording_cost(self, num_workers: int) -> dict[str, Any]:
+        """Measure what recording costs on a patched tree; see `cost.recording_cost`."""
+        return self._ask("cost", num_workers=num_workers)
+
+    def _ask(self, job: str, **request) -> Any:
+        print(json.dumps({"job": job, **request}), file=self._process.stdin, flush=True)
         return self._answer()
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import PrinterCallback
+from transformers import Trainer
 
 from exact_resume.matrix import breaking
 from exact_resume.matrix.compare import first_divergence
@@ -48,14 +48,14 @@ def train(
     if not save:
         arguments["save_strategy"] = "no"
     trainer = scenario.make_trainer(folder, **arguments)
-    trainer.remove_callback(PrinterCallback)
     recorder = Recorder(trainer)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    _stop_persistent_workers(trainer)
+    release_workers(trainer)
     return recorder.events
 
 
-def _stop_persistent_workers(trainer) -> None:
+def release_workers(trainer: Trainer) -> None:
+    """End the persistent workers of a trainer that is done."""
     # Left to the garbage collector, which closes their queues before it tells them to stop, each would take 5 seconds.
     loader = trainer.callback_handler.train_dataloader
     getattr(loader, "base_dataloader", loader)._iterator = None

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
 
 from exact_resume.matrix import pieces
 
@@ -78,13 +78,15 @@ class Scenario:
         arguments = {**DEFAULTS, "use_cpu": self.device == "cpu", **self.arguments, **overrides}
         args = TrainingArguments(output_dir=str(folder), **arguments)
         set_seed(args.seed)
-        return self.trainer_class(
+        trainer = self.trainer_class(
             model=self.model(),
             args=args,
             train_dataset=self.dataset(),
             data_collator=self.collator,
             callbacks=[callback() for callback in self.callbacks],
         )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
 
 
 # Three epochs of six update steps, of which the last has a ragged batch, and a checkpoint after every one.

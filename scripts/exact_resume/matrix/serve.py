@@ -36,6 +36,7 @@ def main() -> None:
 
     import torch
 
+    from exact_resume.matrix.cost import recording_cost
     from exact_resume.matrix.experiment import run_experiment
     from exact_resume.matrix.running import run_scenario
     from exact_resume.matrix.scenarios import SCENARIOS
@@ -49,10 +50,11 @@ def main() -> None:
     print(
         json.dumps({"environment": describe(), "scenarios": [s.describe() for s in SCENARIOS.values()]}), file=answers
     )
+    jobs = {"scenario": run_scenario, "experiment": run_experiment, "cost": recording_cost}
     for line in sys.stdin:
         request = json.loads(line)
-        answer = run_scenario(**request) if request else run_experiment()
-        print(json.dumps(answer), file=answers)
+        job = jobs[request.pop("job")]
+        print(json.dumps(job(**request)), file=answers)
 
 
 if __name__ == "__main__":
