@@ -44,7 +44,7 @@ def flip_a_byte(folder: Path, kind: str) -> None:
         # A packed state ends with PyTorch's: the seed, how many words are left, the next one, 624 words of 8 bytes.
         state = KINDS[kind](states)[-TORCH_STATE_SIZE:]
         _, left, _, position = struct.unpack_from("<QiiQ", state.numpy().tobytes())
-        # The second word, as a seed for a permutation is 64 bits drawn and the lower 32 used. When none is left all words
+        # The second word, as a seed for a permutation is the lower half of two. When none is left, all words
         # are made anew, and word 398 goes into the second of them.
         word = position + 1 if left > 2 else 398
         # Of the 8 bytes, the highest of the 4 that are used.
