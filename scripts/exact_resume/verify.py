@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from exact_resume import report, trees
-from exact_resume.errors import UsageError
+from exact_resume.errors import EXIT_FINDING, EXIT_FINE, UsageError
 from exact_resume.matrix.client import Client
 from exact_resume.series import load_releases
 
-EXIT_FINE, EXIT_FINDING = 0, 1
 NEEDED = ("torch", "transformers", "accelerate", "datasets", "filelock", "jinja2")
 
 

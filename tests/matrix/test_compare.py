@@ -25,7 +25,7 @@ def test_the_first_difference_is_named_with_its_element():
         "step": 2,
         "micro_batch": 0,
         "stream": "data",
-        "message": "micro-batch differs: x[1, 0] 3.0 != 3.5",
+        "message": "micro-batch: x[1, 0] golden 3.0, resumed 3.5",
     }
 
 

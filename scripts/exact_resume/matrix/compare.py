@@ -25,7 +25,7 @@ def first_divergence(golden: list[Event], resumed: list[Event], after_step: int)
         if (want.step, want.micro_batch, want.what) != (have.step, have.micro_batch, have.what):
             return _divergence(want, f"golden run has {_place(want)}, resumed run has {_place(have)}")
         if want.value != have.value:
-            return _divergence(want, f"{want.what} differs{_detail(want, have)}")
+            return _divergence(want, f"{want.what}: {_detail(want, have) or 'not equal'}")
     if len(expected) != len(resumed):
         longer = max(expected, resumed, key=len)
         event = longer[min(len(expected), len(resumed))]
@@ -48,7 +48,7 @@ def _detail(want: Event, have: Event) -> str:
     if isinstance(want.value, dict):
         for name in want.value:
             if want.value[name] != have.value.get(name):
-                return f": {name}{_element(want.value[name], have.value.get(name))}"
+                return f"{name}{_element(want.value[name], have.value.get(name))}"
     return _element(want.value, have.value)
 
 
@@ -56,11 +56,11 @@ def _element(want: Any, have: Any) -> str:
     tensors = all(isinstance(value, list) and len(value) == 3 and value[0] in FORMATS for value in (want, have))
     if not tensors or want[:2] != have[:2]:
         readable = all(isinstance(value, str) and "0x" in value for value in (want, have))
-        return f" {float.fromhex(want)!r} != {float.fromhex(have)!r}" if readable else ""
+        return f" golden {float.fromhex(want)!r}, resumed {float.fromhex(have)!r}" if readable else ""
     values = [struct.iter_unpack("<" + FORMATS[value[0]], bytes.fromhex(value[2])) for value in (want, have)]
     for position, ((golden,), (resumed,)) in enumerate(zip(*values, strict=True)):
         if golden != resumed:
-            return f"[{', '.join(map(str, _index(position, want[1])))}] {golden!r} != {resumed!r}"
+            return f"[{', '.join(map(str, _index(position, want[1])))}] golden {golden!r}, resumed {resumed!r}"
     return ""
 
 
