@@ -35,7 +35,7 @@ def draw(summary: str, trees: list[tuple[str, str]], groups: list[dict]) -> str:
     column = (WIDTH - 2 * PADDING - LABEL_WIDTH) // max(len(trees), 1)
     strip = int(column - count_width - COUNT_GAP - COLUMN_GAP)
     # A strip stays on one line where its marks can still be told apart, and wraps where they could not.
-    pitch = min(max(strip // longest, 6), 9)
+    pitch = min(max(strip // longest, 5), 9)
     per_line = max(strip // pitch, 1)
     lefts = [WIDTH - PADDING - column * (len(trees) - index) + COLUMN_GAP for index in range(len(trees))]
 

@@ -135,7 +135,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "plain_loader_noise",
-            "unprepared DataLoader, all noise",
+            "unprepared loader, all noise",
             "order",
             RESTORE,
             **noisy,
@@ -143,7 +143,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "plain_loader_accumulation",
-            "unprepared DataLoader, all noise, accumulation 2",
+            "unprepared loader, accumulation 2",
             "order",
             RESTORE,
             **noisy,
@@ -152,7 +152,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "epoch_begin_callback",
-            "callback draws at epoch begin, dropout",
+            "callback draws at epoch begin",
             "order",
             RESTORE,
             model=DROPOUT,
@@ -173,7 +173,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "datasets_transform",
-            "datasets with a random transform",
+            "datasets, random transform",
             "noise",
             PER_STEP,
             dataset=partial(pieces.datasets_with_transform, 22),
@@ -181,7 +181,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "unseedable_sampler",
-            "use_seedable_sampler=False, dropout",
+            "unseedable sampler",
             "noise",
             PER_STEP,
             model=DROPOUT,
@@ -189,7 +189,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "accumulation_2",
-            "all noise, accumulation 2",
+            "accumulation 2",
             "batching",
             PER_STEP,
             **noisy,
@@ -197,7 +197,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "accumulation_2_ragged",
-            "all noise, accumulation 2, ragged last step",
+            "accumulation 2, ragged last step",
             "batching",
             PER_STEP,
             dataset=_noise(*ALL, size=18),
@@ -206,7 +206,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "accumulation_3_ragged",
-            "all noise, accumulation 3, ragged last step",
+            "accumulation 3, ragged last step",
             "batching",
             PER_STEP,
             dataset=_noise(*ALL, size=26),
@@ -215,7 +215,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "drop_last",
-            "all noise, drop_last",
+            "drop_last",
             "batching",
             PER_STEP,
             **noisy,
@@ -223,7 +223,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "divisible",
-            "all noise, batches divide the data",
+            "batches divide the data",
             "batching",
             PER_STEP,
             dataset=_noise(*ALL, size=24),
@@ -231,7 +231,7 @@ def _basic() -> list[Scenario]:
         ),
         Scenario(
             "single_samples",
-            "all noise, batch size 1",
+            "batch size 1",
             "batching",
             PER_STEP,
             dataset=_noise(*ALL, size=5),
@@ -263,7 +263,7 @@ def _worker_scenario(num_workers: int, prefetch: int, persistent: bool, method: 
     size, epochs = (11, 2) if method == "spawn" else (22, 3)
     return Scenario(
         f"workers_{num_workers}_prefetch_{prefetch}_{'persistent_' if persistent else ''}{method}",
-        f"{num_workers}{' persistent' if persistent else ''}, prefetch {prefetch}, {method}",
+        f"{num_workers} {'persistent, ' if persistent else 'workers, '}prefetch {prefetch}, {method}",
         "workers",
         WORKERS,
         dataset=_noise(*ALL, size=size, uses_worker_info=True),
@@ -319,7 +319,7 @@ def _workers() -> list[Scenario]:
         ),
         Scenario(
             "workers_datasets",
-            "2 persistent workers, datasets with a random transform",
+            "2 persistent, datasets transform",
             "workers",
             WORKERS,
             dataset=partial(pieces.datasets_with_transform, 22),
@@ -329,7 +329,7 @@ def _workers() -> list[Scenario]:
         ),
         Scenario(
             "workers_unseedable",
-            "2 workers, use_seedable_sampler=False",
+            "2 workers, unseedable sampler",
             "workers",
             WORKERS,
             **noisy,
@@ -346,7 +346,7 @@ def _cuda() -> list[Scenario]:
         Scenario("cuda_all_noise", "CUDA: all noise", fixed_by=PER_STEP, **noisy),
         Scenario(
             "cuda_workers",
-            "CUDA: 2 persistent workers, pinned memory",
+            "CUDA: 2 persistent, pinned memory",
             fixed_by=WORKERS,
             **noisy,
             arguments={**_worker_arguments(2, 2, True, "fork"), "dataloader_pin_memory": True},
