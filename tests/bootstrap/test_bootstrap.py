@@ -11,8 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import bootstrap
 import pytest
+
+import bootstrap
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 

@@ -1,8 +1,13 @@
 """Trees and scenario processes shared by the tests of the matrix."""
 
-import functools
+import hashlib
+import json
+import os
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
+
 from exact_resume import trees
 from exact_resume.matrix.client import Client
 
@@ -10,11 +15,11 @@ RELEASE = "5.23.0"
 
 
 class Matrix:
-    """Runs scenarios on trees; a process a tree, and a cell computed once for all tests of this pytest process."""
+    """Runs scenarios on trees, in a process a tree; a cell is computed once for all tests and test processes."""
 
-    def __init__(self):
+    def __init__(self, shared: Path):
         self._clients = {}
-        self._cells = {}
+        self._shared = shared
 
     def client(self, tree: str, upto: str | None = None) -> Client:
         """The process that runs scenarios on `tree`, patched up to `upto`."""
@@ -24,14 +29,16 @@ class Matrix:
 
     def cell(self, tree: str, name: str, chains: list[list[int]] | None = None, upto: str | None = None) -> dict:
         """The cell of scenario `name` on `tree`, for all interrupts or for those in `chains`."""
-        key = (tree, name, str(chains), upto)
-        if key not in self._cells:
-            cell = self.client(tree, upto).run(name, chains=chains)
-            if cell["status"] == "skipped":
-                pytest.skip(cell["reason"])
-            assert cell["status"] == "ok", cell["reason"]
-            self._cells[key] = cell
-        return self._cells[key]
+        key = hashlib.sha256(repr((tree, name, chains, upto)).encode()).hexdigest()
+        path = self._shared / f"{key}.json"
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                path.write_text(json.dumps(self.client(tree, upto).run(name, chains=chains)))
+        cell = json.loads(path.read_text())
+        if cell["status"] == "skipped":
+            pytest.skip(cell["reason"])
+        assert cell["status"] == "ok", cell["reason"]
+        return cell
 
     def close(self) -> None:
         for client in self._clients.values():
@@ -39,19 +46,11 @@ class Matrix:
 
 
 @pytest.fixture(scope="session")
-def matrix():
-    shared = Matrix()
-    yield shared
-    shared.close()
-
-
-@pytest.fixture(scope="session")
-def patched_tree():
-    return functools.partial(trees.build, trees.PATCHED, RELEASE)
-
-
-def inexact(cell: dict) -> list[str]:
-    """A line for every resume of a cell that was not exact."""
-    return [
-        f"interrupted at {resume['at']}: {resume['divergence']}" for resume in cell["resumes"] if not resume["exact"]
-    ]
+def matrix(tmp_path_factory):
+    # The processes of pytest-xdist have folders of their own below one of the whole run.
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cells"
+    folder.mkdir(exist_ok=True)
+    matrix = Matrix(folder)
+    yield matrix
+    matrix.close()

@@ -1,6 +1,7 @@
 """The comparison names the first difference, and takes nothing for equal that is not."""
 
 import torch
+
 from exact_resume.matrix.compare import first_divergence
 from exact_resume.matrix.recording import Event, digest, exact
 

@@ -1,6 +1,7 @@
 """The matrix can fail: broken restores are noticed, the series is a ladder, the golden run must be deterministic."""
 
 import pytest
+
 from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.trees import PATCHED
 

@@ -9,6 +9,7 @@ import sys
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+
 from exact_resume import report
 
 TREES = {

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from exact_resume import cli, patching
 from exact_resume.errors import Finding, SeriesError
 

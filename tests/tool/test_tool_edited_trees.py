@@ -3,6 +3,7 @@
 import subprocess
 
 import pytest
+
 from exact_resume import patching
 from exact_resume.errors import SeriesError, UsageError
 

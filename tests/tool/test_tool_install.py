@@ -3,6 +3,7 @@
 import os
 
 import pytest
+
 from exact_resume import install, patching
 from exact_resume.errors import UsageError
 

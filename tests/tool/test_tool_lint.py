@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+
 from exact_resume import lint, patching
 
 

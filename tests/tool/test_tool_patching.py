@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from exact_resume import patching, series
 from exact_resume.errors import UsageError
 from exact_resume.git import blob_id

@@ -1,6 +1,7 @@
 """What is read: trees, patch files, lanes and releases."""
 
 import pytest
+
 from exact_resume import git, patchfile, patching, series, tree
 from exact_resume.errors import SeriesError, UsageError
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from exact_resume import lint, series
 
 PATCHES = Path(__file__).resolve().parents[2] / "patches"

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from exact_resume import patching, trees
 
 RELEASE = "5.23.0"

@@ -259,8 +259,8 @@ def _tier(num_workers: int, prefetch: int, persistent: bool, method: str) -> str
 
 def _worker_scenario(num_workers: int, prefetch: int, persistent: bool, method: str) -> Scenario:
     arguments = _worker_arguments(num_workers, prefetch, persistent, method)
-    # Two epochs of three steps where starting a worker takes seconds.
-    size, epochs = (11, 2) if method == "spawn" else (22, 3)
+    # Shorter epochs, and fewer, the longer it takes to start a worker.
+    size, epochs = {"fork": (22, 3), "forkserver": (11, 3), "spawn": (11, 2)}[method]
     return Scenario(
         f"workers_{num_workers}_prefetch_{prefetch}_{'persistent_' if persistent else ''}{method}",
         f"{num_workers} {'persistent, ' if persistent else 'workers, '}prefetch {prefetch}, {method}",
