@@ -54,13 +54,11 @@ def test_an_environment_that_is_not_deterministic_is_an_error(matrix):
         "plain_loader_noise",
         "all_noise",
         "accumulation_2_ragged",
-        "workers_3_prefetch_2_fork",
-        "workers_2_prefetch_2_persistent_fork",
+        "workers_3_prefetch_2_persistent_fork",
     ],
 )
 def test_resume_is_exact_between_fresh_processes(matrix, name):
-    cell = matrix.client(PATCHED).run(name, chains=[[1]], fresh=[2, 6, 8])
+    cell = matrix.client(PATCHED).run(name, chains=[[1]], fresh=[2, 7])
     assert cell["status"] == "ok", cell["reason"]
     fresh = [resume for resume in cell["resumes"] if resume.get("fresh")]
-    assert len(fresh) == 3
-    assert [resume["divergence"] for resume in fresh] == [None] * 3
+    assert [resume["divergence"] for resume in fresh] == [None, None]

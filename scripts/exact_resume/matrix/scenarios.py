@@ -253,7 +253,7 @@ def _worker_arguments(num_workers: int, prefetch: int, persistent: bool, method:
 def _tier(num_workers: int, prefetch: int, persistent: bool, method: str) -> str:
     if method == "spawn":
         # Every worker imports torch anew, some seconds each; what differs from forkserver is only how it starts.
-        return "suite" if (num_workers, prefetch) == (2, 2) else "long"
+        return "suite" if (num_workers, prefetch, persistent) == (2, 2, True) else "long"
     return "quick" if (method, prefetch) == ("fork", 2) and num_workers > 1 else "suite"
 
 
