@@ -45,10 +45,12 @@ def train(
     random.seed(_runs)
     np.random.seed(_runs)
     torch.manual_seed(_runs)
-    if not save:
+    if not save and not scenario.saves_when_resumed:
         arguments["save_strategy"] = "no"
     trainer = scenario.make_trainer(folder, **arguments)
     recorder = Recorder(trainer)
+    if scenario.seed_before_training and checkpoint is not None:
+        torch.manual_seed(_runs)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     release_workers(trainer)
     return recorder.events
@@ -100,14 +102,8 @@ def run_scenario(
     """
     scenario, started = SCENARIOS[name], time.monotonic()
     cell: dict[str, Any] = {"status": "ok", "reason": None, "resumes": []}
-    if scenario.device == "cuda" and not torch.cuda.is_available():
-        return {
-            **cell,
-            "status": "skipped",
-            "reason": "no CUDA device on this machine",
-            "seconds": 0.0,
-            "golden": None,
-        }
+    if (reason := scenario.reason_to_skip()) is not None:
+        return {**cell, "status": "skipped", "reason": reason, "seconds": 0.0, "golden": None}
     work = Path(tempfile.mkdtemp(prefix=f"{name}-"))
     try:
         golden = train(scenario, work / "golden")
@@ -117,7 +113,7 @@ def run_scenario(
         last = max(event.step for event in golden)
         if broken is not None:
             breaking.flip_a_byte(work / "golden", broken)
-        for chain in chains or chains_of(list(range(1, last))):
+        for chain in chains or chains_of(list(scenario.interrupts or range(1, last))):
             cell["resumes"].append(_resume(scenario, golden, work, chain))
         for step in fresh or []:
             cell["resumes"].append(_resume_in_fresh_processes(scenario, golden, work, step))

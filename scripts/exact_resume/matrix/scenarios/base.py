@@ -1,0 +1,145 @@
+"""What a scenario is, and what most of them share."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+
+from exact_resume.matrix import pieces
+
+ALL = ("torch", "numpy", "python")
+DROPOUT = partial(pieces.TinyModel, dropout=0.5)
+RESTORE, PER_STEP, WORKERS = "restore-order", "per-step-rng-checkpoints", "worker-rng-states"
+
+# Three epochs of six update steps, of which the last has a ragged batch, and a checkpoint after every one.
+DEFAULTS = {
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 4,
+    "learning_rate": 1e-2,
+    "save_strategy": "steps",
+    "save_steps": 1,
+    "logging_steps": 1,
+    "seed": 42,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+    "remove_unused_columns": False,
+}
+
+
+def noise(*sources: str, size: int = 22, **kwargs) -> Callable[[], pieces.NoisyDataset]:
+    """Makes a `pieces.NoisyDataset`."""
+    return partial(pieces.NoisyDataset, size, sources, **kwargs)
+
+
+def worker_arguments(
+    num_workers: int, prefetch: int = 2, persistent: bool = False, method: str = "fork"
+) -> dict[str, Any]:
+    """`TrainingArguments` for worker processes."""
+    return {
+        "dataloader_num_workers": num_workers,
+        "dataloader_prefetch_factor": prefetch,
+        "dataloader_persistent_workers": persistent,
+        "dataloader_multiprocessing_context": method,
+    }
+
+
+def plain_collator() -> Callable:
+    """Makes the collator that draws nothing."""
+    return pieces.stack
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """
+    One way to train.
+
+    Args:
+        name: Identifier.
+        title: What a table shows.
+        group: Scenarios of a group stand together in tables and reports.
+        fixed_by: The patch with which the scenario becomes exact; `None` for a guard, which stock passes already.
+        dataset: Makes the training dataset.
+        model: Makes the model.
+        arguments: `TrainingArguments` that differ from `DEFAULTS`.
+        make_collator: Makes the data collator, anew for each run, as it may keep state.
+        callbacks: Callback classes.
+        trainer_class: The class of the trainer.
+        trainer_options: Makes further arguments of the trainer, such as an evaluation dataset.
+        seed_before_training: Whether a resuming process seeds differently between building the trainer and `train`.
+        interrupts: The steps after which the run is interrupted; every step if `None`.
+        saves_when_resumed: Whether a resumed run must write checkpoints, as `load_best_model_at_end` does.
+        interrupt_event: The event, such as "on_step_begin", at which the handler of SIGTERM takes the checkpoints, one
+            in each interrupted run; `None` if the golden run saves them itself.
+        num_processes: Number of ranks.
+        requires: Packages without which the scenario is skipped.
+        tier: "quick" is run by `verify` and the test suite, "suite" by the test suite, "long" only when it is named.
+        device: "cpu" or "cuda".
+    """
+
+    name: str
+    title: str
+    group: str
+    fixed_by: str | None
+    dataset: Callable[[], Any] = partial(pieces.NoisyDataset, 22)
+    model: Callable[[], torch.nn.Module] = pieces.TinyModel
+    arguments: dict[str, Any] = field(default_factory=dict)
+    make_collator: Callable[[], Callable] = plain_collator
+    callbacks: tuple[type, ...] = ()
+    trainer_class: type[Trainer] = Trainer
+    trainer_options: Callable[[], dict[str, Any]] = dict
+    seed_before_training: bool = False
+    interrupts: tuple[int, ...] | None = None
+    saves_when_resumed: bool = False
+    interrupt_event: str | None = None
+    num_processes: int = 1
+    requires: tuple[str, ...] = ()
+    tier: str = "quick"
+    device: str = "cpu"
+
+    def describe(self) -> dict[str, Any]:
+        """What a table says of the scenario."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "group": self.group,
+            "fixed_by": self.fixed_by,
+            "guard": self.fixed_by is None,
+            "tier": self.tier,
+            "device": self.device,
+        }
+
+    def reason_to_skip(self) -> str | None:
+        """Why the scenario cannot run here, or `None`."""
+        if self.device == "cuda" and not torch.cuda.is_available():
+            return "no CUDA device on this machine"
+        missing = [name for name in self.requires if importlib.util.find_spec(name) is None]
+        return f"not installed: {', '.join(missing)}" if missing else None
+
+    def make_trainer(self, folder: Path, **overrides) -> Trainer:
+        """
+        Build the trainer of this scenario, as a script would that is started anew.
+
+        Args:
+            folder: Where its checkpoints go.
+            overrides: `TrainingArguments` that a single run changes.
+        """
+        arguments = {**DEFAULTS, "use_cpu": self.device == "cpu", **self.arguments, **overrides}
+        options = self.trainer_options()
+        args = options.pop("args_class", TrainingArguments)(output_dir=str(folder), **arguments)
+        set_seed(args.seed)
+        trainer = self.trainer_class(
+            model=self.model(),
+            args=args,
+            train_dataset=self.dataset(),
+            data_collator=self.make_collator(),
+            callbacks=[callback() for callback in self.callbacks],
+            **options,
+        )
+        trainer.remove_callback(PrinterCallback)
+        return trainer
