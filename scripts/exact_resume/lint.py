@@ -1,5 +1,6 @@
 """Check the patch series themselves; this is what continuous integration runs over a change of the patches."""
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -125,9 +126,12 @@ def check_diff(diff: FileDiff) -> Iterable[str]:
 
 
 def changed_lines(patches: Iterable[Patch], path: str) -> int:
-    """Count the added and removed lines of one file over the patches."""
-    diffs = (diff for patch in patches for diff in patch.diffs if diff.path == path)
-    return sum(len(diff.body_lines(b"+")) + len(diff.body_lines(b"-")) for diff in diffs)
+    """Count the lines of one file that the patches add and remove; what a later one undoes does not count."""
+    added, removed = Counter(), Counter()
+    for diff in (diff for patch in patches for diff in patch.diffs if diff.path == path):
+        added.update(diff.body_lines(b"+"))
+        removed.update(diff.body_lines(b"-"))
+    return (added - removed).total() + (removed - added).total()
 
 
 def _lacks_final_newline(diff: FileDiff) -> bool:
