@@ -3,22 +3,34 @@
 import pytest
 
 from exact_resume.matrix.scenarios import SCENARIOS
+from exact_resume.series import for_release
 from exact_resume.trees import PATCHED
 
-LADDER = ["restore-order", "per-step-rng-checkpoints", "worker-rng-states"]
-SPARSE = [[2], [6], [9]]
-QUICK = [name for name, scenario in SCENARIOS.items() if scenario.tier == "quick" and scenario.device == "cpu"]
+LADDER = [patch.name.removesuffix(".patch") for patch in for_release("5.23.0").patches[:-1]]
+TESTED = [scenario for scenario in SCENARIOS.values() if scenario.tier != "long" and scenario.reason_to_skip() is None]
+QUICK = [scenario for scenario in TESTED if scenario.tier == "quick"]
 
 
-@pytest.mark.parametrize("name", QUICK)
-@pytest.mark.parametrize("upto", LADDER[:2])
-def test_each_patch_makes_its_scenarios_exact_and_no_other(matrix, upto, name):
-    fixed_by = SCENARIOS[name].fixed_by
-    expected = fixed_by is None or LADDER.index(fixed_by) <= LADDER.index(upto)
-    cell = matrix.cell(
-        PATCHED, name, None if expected else SPARSE[: 1 if name == "issue_39215" else 3], f"{upto}.patch"
-    )
-    assert all(resume["exact"] for resume in cell["resumes"]) == expected
+def _rung(scenario) -> int:
+    """The number of patches with which the scenario becomes exact."""
+    return 0 if scenario.fixed_by is None else LADDER.index(scenario.fixed_by) + 1
+
+
+@pytest.mark.parametrize("upto", LADDER)
+def test_each_patch_makes_its_scenarios_exact_and_keeps_the_others(matrix, upto):
+    """On the tree with the patches up to one: its own scenarios, those of the next patch, and all quick ones."""
+    rung = LADDER.index(upto) + 1
+    chosen = [scenario for scenario in TESTED if scenario in QUICK or _rung(scenario) in (rung, rung + 1)]
+    expected = {scenario.name: _rung(scenario) <= rung for scenario in chosen}
+    exact = {}
+    for name in expected:
+        cell = matrix.cell(PATCHED, name, matrix.control_chains(name), f"{upto}.patch")
+        exact[name] = all(resume["exact"] for resume in cell["resumes"])
+    assert exact == expected
+
+
+def test_each_patch_has_scenarios_that_it_makes_exact():
+    assert {scenario.fixed_by for scenario in TESTED} == {None, *LADDER}
 
 
 @pytest.mark.parametrize(
@@ -30,6 +42,12 @@ def test_each_patch_makes_its_scenarios_exact_and_no_other(matrix, upto, name):
         ("all_noise", "step"),
         ("workers_2_prefetch_2_fork", "worker"),
         ("workers_2_prefetch_2_persistent_fork", "worker"),
+        ("own_torch", "pipeline"),
+        ("stream", "fetch"),
+        ("stream_position", "position"),
+        ("logs_by_4_steps", "sums"),
+        ("sampler_lazy_workers", "indices"),
+        ("stand_in_mps", "device"),
     ],
 )
 @pytest.mark.parametrize("step", [2, 9])
@@ -55,6 +73,13 @@ def test_an_environment_that_is_not_deterministic_is_an_error(matrix):
         "all_noise",
         "accumulation_2_ragged",
         "workers_3_prefetch_2_persistent_fork",
+        "own_all",
+        "sampler_lazy_workers",
+        "evaluate_by_epoch",
+        "logs_by_4_steps",
+        "stream_2_persistent_workers",
+        "streaming",
+        "bert_masked_lm",
     ],
 )
 def test_resume_is_exact_between_fresh_processes(matrix, name):

@@ -5,16 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from exact_resume.matrix.scenarios import SCENARIOS
+from exact_resume.matrix.scenarios import MODULES, SCENARIOS, basic
+from exact_resume.series import for_release
 from exact_resume.trees import DRAIN, LITERAL, PATCHED, STOCK
 
+RELEASE = "5.23.0"
 TESTED = [name for name, scenario in SCENARIOS.items() if scenario.tier != "long"]
-QUICK = [name for name, scenario in SCENARIOS.items() if scenario.tier == "quick" and scenario.device == "cpu"]
-COMPARED = [name for name in QUICK if SCENARIOS[name].group != "workers"]
-EXPECTED = tomllib.loads((Path(__file__).parent / "expected-5.23.0.toml").read_text())
-
-# For the control of a scenario that is not quick, two interrupts are enough.
-CONTROL_CHAINS = [[2], [4]]
+COMPARED = [scenario.name for scenario in basic.scenarios() if scenario.tier == "quick"]
+EXPECTED = tomllib.loads((Path(__file__).parent / f"expected-{RELEASE}.toml").read_text())
 
 
 def _inexact(cell):
@@ -29,16 +27,12 @@ def test_resume_is_exact_from_every_step(matrix, name):
 
 
 @pytest.mark.parametrize("name", TESTED)
-def test_an_uninterrupted_run_is_the_same_with_and_without_the_patch(matrix, name):
-    chains = None if name in QUICK else CONTROL_CHAINS
-    assert matrix.cell(PATCHED, name)["golden"] == matrix.cell(STOCK, name, chains)["golden"]
-
-
-@pytest.mark.parametrize("name", TESTED)
-def test_stock_fails_where_the_patch_claims_a_fix(matrix, name):
+def test_stock_fails_where_the_patch_claims_a_fix_and_trains_the_same(matrix, name):
     """The negative control: a scenario that stock resumes exactly proves nothing, unless it is listed as a guard."""
-    cell = matrix.cell(STOCK, name, None if name in QUICK else CONTROL_CHAINS)
+    chains = None if name in COMPARED else matrix.control_chains(name)
+    cell = matrix.cell(STOCK, name, chains)
     assert bool(_inexact(cell)) == (SCENARIOS[name].fixed_by is not None)
+    assert matrix.cell(PATCHED, name)["golden"] == cell["golden"], "an uninterrupted run differs with the patch"
 
 
 @pytest.mark.parametrize("tree", [STOCK, LITERAL, DRAIN])
@@ -55,11 +49,13 @@ def test_the_table_of_expected_results_is_complete():
 
 
 def test_there_are_scenarios_for_each_kind_of_loading_and_each_patch():
-    assert {scenario.fixed_by for scenario in SCENARIOS.values()} == {
-        None,
-        "restore-order",
-        "per-step-rng-checkpoints",
-        "worker-rng-states",
-    }
-    combinations = [name for name in SCENARIOS if "_prefetch_" in name]
+    patches = [patch.name.removesuffix(".patch") for patch in for_release(RELEASE).patches]
+    patches.remove("tests-for-upstream")
+    assert {scenario.fixed_by for scenario in SCENARIOS.values()} == {None, *patches}
+    combinations = [name for name in SCENARIOS if name.startswith("workers_") and "_prefetch_" in name]
     assert len(combinations) == 3 * 3 * 2 * 3
+
+
+def test_no_two_scenarios_have_the_same_name():
+    names = [scenario.name for module in MODULES for scenario in module.scenarios()]
+    assert len(names) == len(SCENARIOS)

@@ -57,6 +57,10 @@ class Client:
         """Run a scenario; see `running.run_scenario` for the options and the cell that is returned."""
         return self._ask("scenario", name=name, **options)
 
+    def run_configuration(self, configuration: dict[str, Any], **options) -> dict[str, Any]:
+        """Run a configuration; see `scenarios.configurations.run_configuration`."""
+        return self._ask("configuration", configuration=configuration, **options)
+
     def run_experiment(self) -> list[dict[str, Any]]:
         """Run the upstream issue's experiment; see `experiment.run_experiment`."""
         return self._ask("experiment")

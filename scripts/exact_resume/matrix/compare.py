@@ -21,6 +21,7 @@ def first_divergence(golden: list[Event], resumed: list[Event], after_step: int)
         `None` if every event is equal, else `{"step", "micro_batch", "stream", "message"}` of the first that is not.
     """
     expected = [event for event in golden if event.step > after_step]
+    resumed = [event for event in resumed if event.step > after_step]
     for want, have in zip(expected, resumed, strict=False):
         if (want.step, want.micro_batch, want.what) != (have.step, have.micro_batch, have.what):
             return _divergence(want, f"golden run has {_place(want)}, resumed run has {_place(have)}")

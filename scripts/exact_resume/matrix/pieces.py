@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 
 NUM_FEATURES = 4
 
@@ -78,6 +78,12 @@ def noisy_collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Ten
 def stack(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
     """Stack the samples."""
     return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+
+
+def device_collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Stack the samples on the GPU and add noise that is drawn there."""
+    batch = {name: value.cuda() for name, value in stack(samples).items()}
+    return {**batch, "x": batch["x"] + torch.randn_like(batch["x"])}
 
 
 def datasets_with_transform(size: int):
@@ -166,3 +172,53 @@ class RandomEpochBegin(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         draw(("torch", "numpy", "python"), 1)
+
+
+class RandomAt(TrainerCallback):
+    """
+    Draws from all three RNGs at events, as callbacks do that log samples or resample data.
+
+    Args:
+        events: Names of events, such as "on_save".
+    """
+
+    def __init__(self, *events: str):
+        for event in events:
+            setattr(self, event, self._draw)
+
+    def _draw(self, args, state, control, **kwargs):
+        draw(("torch", "numpy", "python"), 1)
+
+
+class StopEpochAfter(TrainerCallback):
+    """Ends every epoch after `num_steps` update steps."""
+
+    def __init__(self, num_steps: int):
+        self.num_steps = num_steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        # An epoch that was ended early counts as a whole one for the next.
+        if round((state.epoch % 1) * state.max_steps / args.num_train_epochs) == self.num_steps:
+            control.should_epoch_stop = True
+
+
+class OutOfMemoryTrainer(Trainer):
+    """Runs out of memory with more than two samples in a batch, as `auto_find_batch_size` expects it to."""
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        """As that of `Trainer`."""
+        if len(inputs["labels"]) > 2:
+            raise RuntimeError("CUDA out of memory.")
+        return super().training_step(model, inputs, *args, **kwargs)
+
+
+class TokenDataset(NoisyDataset):
+    """Samples with `input_ids` of different lengths, by which samplers group them."""
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        return {**super().__getitem__(index), "input_ids": list(range(1 + index * 7 % 11))}
+
+
+def pad(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """Stack the samples without their `input_ids`, which the model does not take."""
+    return stack([{name: value for name, value in sample.items() if name != "input_ids"} for sample in samples])

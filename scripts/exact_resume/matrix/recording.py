@@ -1,6 +1,7 @@
 """Record everything of a training run that a bit-exact resume has to reproduce, without drawing a random number."""
 
 import hashlib
+import os
 import random
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ import numpy as np
 import torch
 from transformers import Trainer, TrainerCallback
 
-# Values of `log_history` that measure time or sum up a single call to `train`.
-UNCOMPARED_LOGS = ("runtime", "per_second", "train_loss", "total_flos")
+# Values of `log_history` that measure time, and those that sum up a whole run.
+TIMINGS = ("runtime", "per_second")
+SUMMARIES = ("train_loss", "total_flos")
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Event:
 def exact(value: Any) -> Any:
     """A form of `value` that is equal only for equal bytes, dtypes and shapes, and that JSON keeps."""
     if isinstance(value, torch.Tensor):
+        if hasattr(value, "to_local"):  # this rank's part of it
+            value = value.to_local()
         array = value.detach().cpu().contiguous()
         return [str(value.dtype), list(value.shape), array.reshape(-1).view(torch.uint8).numpy().tobytes().hex()]
     if isinstance(value, np.ndarray):
@@ -72,9 +76,14 @@ class Recorder(TrainerCallback):
     Records a run of `trainer` into `events`, in the order in which things happen.
 
     Attach it before `trainer.train()`. It works on any trainer, as it wraps the instance's `training_step`.
+
+    Args:
+        trainer: The trainer.
+        compares_summary: Whether the values that sum up a whole run, such as `train_loss`, belong to the record.
     """
 
-    def __init__(self, trainer: Trainer):
+    def __init__(self, trainer: Trainer, compares_summary: bool = False):
+        self.compares_summary = compares_summary
         self.events: list[Event] = []
         self.trainer = trainer
         self.step = 0
@@ -82,6 +91,10 @@ class Recorder(TrainerCallback):
         self._training_step = trainer.training_step
         trainer.training_step = self._record_training_step
         trainer.add_callback(self)
+
+    def _values(self, logs: dict[str, Any]) -> dict[str, Any]:
+        ignored = TIMINGS if self.compares_summary else TIMINGS + SUMMARIES
+        return {name: exact(logs[name]) for name in sorted(logs) if not any(part in name for part in ignored)}
 
     def _add(self, stream: str, what: str, value: Any, micro_batch: int | None = None) -> None:
         self.events.append(Event(self.step, micro_batch, stream, what, value))
@@ -110,14 +123,17 @@ class Recorder(TrainerCallback):
         self._add("scheduler", "scheduler state", digest([lr_scheduler.state_dict()]))
 
     def on_log(self, args, state, control, logs=None, **kwargs):
-        values = {
-            name: exact(value)
-            for name, value in (logs or {}).items()
-            if not any(part in name for part in UNCOMPARED_LOGS)
-        }
-        if "loss" in values:
+        values = self._values(logs or {})
+        if values:
+            self.step = max(self.step, state.global_step)
             self._add("log", "logged values", values)
 
-    def on_train_end(self, args, state, control, **kwargs):
+    def on_train_end(self, args, state, control, model=None, **kwargs):
+        # After every step, so that a run that was resumed after the last one is compared, too.
+        self.step = state.global_step + 1
+        self._add("log", "log history", digest([self._values(logs) for logs in state.log_history]))
+        best = os.path.basename(state.best_model_checkpoint or "")
+        self._add("log", "best metric and checkpoint", [exact(state.best_metric), state.best_global_step, best])
+        self._add("model", "final parameters", digest(model.state_dict().items()))
         for stream, value in rng_states().items():
             self._add(stream, "RNG state at the end", value)

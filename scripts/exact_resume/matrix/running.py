@@ -1,11 +1,13 @@
 """Run a scenario: golden, interrupted at every step, resumed and compared."""
 
+import contextlib
 import random
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from transformers import Trainer
 
 from exact_resume.matrix import breaking
 from exact_resume.matrix.compare import first_divergence
+from exact_resume.matrix.interrupting import train_until_sigterm
 from exact_resume.matrix.recording import Event, Recorder, digest
 from exact_resume.matrix.scenarios import SCENARIOS, Scenario
 
@@ -48,7 +51,7 @@ def train(
     if not save and not scenario.saves_when_resumed:
         arguments["save_strategy"] = "no"
     trainer = scenario.make_trainer(folder, **arguments)
-    recorder = Recorder(trainer)
+    recorder = Recorder(trainer, scenario.compares_summary)
     if scenario.seed_before_training and checkpoint is not None:
         torch.manual_seed(_runs)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
@@ -59,8 +62,8 @@ def train(
 def release_workers(trainer: Trainer) -> None:
     """End the persistent workers of a trainer that is done."""
     # Left to the garbage collector, which closes their queues before it tells them to stop, each would take 5 seconds.
-    loader = trainer.callback_handler.train_dataloader
-    getattr(loader, "base_dataloader", loader)._iterator = None
+    for loader in (trainer.callback_handler.train_dataloader, *getattr(trainer, "_eval_dataloaders", {}).values()):
+        getattr(loader, "base_dataloader", loader)._iterator = None
 
 
 def train_in_fresh_process(scenario: Scenario, folder: Path, checkpoint: Path | None = None) -> list[Event]:
@@ -68,6 +71,10 @@ def train_in_fresh_process(scenario: Scenario, folder: Path, checkpoint: Path | 
     record = folder / "events.pt"
     command = [sys.executable, "-m", "exact_resume.matrix.running", scenario.name, str(folder), str(record)]
     folder.mkdir(parents=True, exist_ok=True)
+    if scenario.num_processes > 1:
+        from exact_resume.matrix import distributed  # which imports this module
+
+        return distributed.launch(scenario, folder, record, checkpoint)
     done = subprocess.run(
         [*command, *([str(checkpoint)] if checkpoint else [])], capture_output=True, text=True, check=False
     )
@@ -76,12 +83,15 @@ def train_in_fresh_process(scenario: Scenario, folder: Path, checkpoint: Path | 
     return [Event(**event) for event in torch.load(record, weights_only=True)]
 
 
-def chains_of(interrupts: list[int]) -> list[list[int]]:
+def chains_of(interrupts: list[int], num_processes: int = 1) -> list[list[int]]:
     """Every single interrupt, then resumes of resumed runs: twice in one epoch, across an epoch, and three times."""
     chains = [[step] for step in interrupts]
-    if len(interrupts) > 5:
-        first, last = interrupts[0], interrupts[-1]
-        chains += [[first, first + 1], [first, last], [first, first + 1, last]]
+    if num_processes > 1:
+        # Of the few interrupts, the first two are neighbours.
+        chains.append([interrupts[0], interrupts[1], interrupts[-1]])
+    elif len(interrupts) > 5:
+        first, second, last = interrupts[0], interrupts[1], interrupts[-1]
+        chains += [[first, second], [first, last], [first, second, last]]
     return chains
 
 
@@ -95,7 +105,7 @@ def run_scenario(
         name: Name of the scenario.
         chains: Interrupts to try, each a list of steps; every step and some chains by default.
         fresh: Steps that are resumed in a fresh process as well, from the checkpoints of a golden run in another.
-        broken: A state of which one byte is flipped in every checkpoint of the golden run; see `breaking.KINDS`.
+        broken: A state of which one byte is flipped in every checkpoint of the golden run; see `breaking.flip_a_byte`.
 
     Returns:
         The cell of a result: `status`, `reason`, `seconds`, `resumes`, and `golden`, a digest of the golden run.
@@ -105,37 +115,57 @@ def run_scenario(
     if (reason := scenario.reason_to_skip()) is not None:
         return {**cell, "status": "skipped", "reason": reason, "seconds": 0.0, "golden": None}
     work = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    run, flip_a_byte, stack = train, breaking.flip_a_byte, contextlib.ExitStack()
     try:
-        golden = train(scenario, work / "golden")
-        divergence = first_divergence(train(scenario, work / "again", save=False), golden, 0)
+        if scenario.num_processes > 1:
+            from exact_resume.matrix import distributed  # which imports this module
+
+            run = stack.enter_context(distributed.Ranks(scenario.num_processes)).train
+            flip_a_byte = distributed.flip_a_byte
+        golden = run(scenario, work / "golden")
+        divergence = first_divergence(run(scenario, work / "again", save=False), golden, 0)
         if divergence is not None:
             raise NotDeterministic(f"two golden runs differ at step {divergence['step']}: {divergence['message']}")
-        last = max(event.step for event in golden)
+        # The events of the end of the training stand after its last step.
+        last = max(event.step for event in golden) - 1
         if broken is not None:
-            breaking.flip_a_byte(work / "golden", broken)
-        for chain in chains or chains_of(list(scenario.interrupts or range(1, last))):
-            cell["resumes"].append(_resume(scenario, golden, work, chain))
+            flip_a_byte(work / "golden", broken)
+        for chain in chains or chains_of(_interrupts(scenario, work / "golden", last), scenario.num_processes):
+            cell["resumes"].append(_resume(scenario, golden, work, chain, run))
         for step in fresh or []:
             cell["resumes"].append(_resume_in_fresh_processes(scenario, golden, work, step))
         cell["golden"] = digest(asdict(event) for event in golden)
     except Exception as error:
         cell.update(status="error", reason=f"{type(error).__name__}: {error}", golden=None)
     finally:
+        stack.close()
         shutil.rmtree(work, ignore_errors=True)
     cell["seconds"] = round(time.monotonic() - started, 2)
     return cell
+
+
+def _interrupts(scenario: Scenario, golden: Path, last: int) -> list[int]:
+    """The steps after which a run of the scenario is interrupted: those at which a checkpoint was taken."""
+    if scenario.interrupts is not None:
+        return list(scenario.interrupts)
+    return [step for step in range(1, last) if (golden / f"checkpoint-{step}").is_dir()]
 
 
 def _outcome(at: list[int], divergence: dict[str, Any] | None) -> dict[str, Any]:
     return {"at": at, "exact": divergence is None, "divergence": divergence}
 
 
-def _resume(scenario: Scenario, golden: list[Event], work: Path, chain: list[int]) -> dict[str, Any]:
+def _resume(
+    scenario: Scenario, golden: list[Event], work: Path, chain: list[int], run: Callable[..., list[Event]]
+) -> dict[str, Any]:
     """Resume from the golden run's checkpoint at `chain[0]`, from that run's checkpoint at `chain[1]`, and so on."""
     folder = work / "golden"
+    if scenario.interrupt_event is not None:
+        folder = work / f"interrupted-{chain[0]}"
+        release_workers(train_until_sigterm(scenario, folder, chain[0]))
     for position, step in enumerate(chain):
         checkpoint, folder = folder / f"checkpoint-{step}", work / "-".join(map(str, chain[: position + 1]))
-        events = train(scenario, folder, checkpoint, save=position + 1 < len(chain))
+        events = run(scenario, folder, checkpoint, save=position + 1 < len(chain))
         divergence = first_divergence(golden, events, step)
         if divergence is not None:
             break

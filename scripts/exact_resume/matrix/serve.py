@@ -40,6 +40,7 @@ def main() -> None:
     from exact_resume.matrix.experiment import run_experiment
     from exact_resume.matrix.running import run_scenario
     from exact_resume.matrix.scenarios import SCENARIOS
+    from exact_resume.matrix.scenarios.configurations import run_configuration
 
     # The server that forkserver workers are forked from imports once what each of them needs.
     multiprocessing.set_forkserver_preload(["exact_resume.matrix.running"])
@@ -50,7 +51,12 @@ def main() -> None:
     print(
         json.dumps({"environment": describe(), "scenarios": [s.describe() for s in SCENARIOS.values()]}), file=answers
     )
-    jobs = {"scenario": run_scenario, "experiment": run_experiment, "cost": recording_cost}
+    jobs = {
+        "scenario": run_scenario,
+        "configuration": run_configuration,
+        "experiment": run_experiment,
+        "cost": recording_cost,
+    }
     for line in sys.stdin:
         request = json.loads(line)
         job = jobs[request.pop("job")]

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PrinterCallback, Trainer, TrainingArguments, set_seed
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 from exact_resume.matrix import pieces
 
 ALL = ("torch", "numpy", "python")
 DROPOUT = partial(pieces.TinyModel, dropout=0.5)
 RESTORE, PER_STEP, WORKERS = "restore-order", "per-step-rng-checkpoints", "worker-rng-states"
+POSITION, LOGS, GENERATORS = "stored-position", "logged-values", "pipeline-generators"
+ITERABLE, LAZY = "iterable-datasets", "lazy-samplers"
+DEVICES, CONVERSIONS = "device-rng-states", "weight-conversions"
 
 # Three epochs of six update steps, of which the last has a ragged batch, and a checkpoint after every one.
 DEFAULTS = {
@@ -68,11 +71,13 @@ class Scenario:
         model: Makes the model.
         arguments: `TrainingArguments` that differ from `DEFAULTS`.
         make_collator: Makes the data collator, anew for each run, as it may keep state.
-        callbacks: Callback classes.
+        callbacks: Callback classes, or what else makes callbacks.
         trainer_class: The class of the trainer.
         trainer_options: Makes further arguments of the trainer, such as an evaluation dataset.
         seed_before_training: Whether a resuming process seeds differently between building the trainer and `train`.
         interrupts: The steps after which the run is interrupted; every step if `None`.
+        controls: The steps after which a run on a tree without the scenario's patch is interrupted, to see it fail.
+        compares_summary: Whether `train_loss` and other values that sum up a whole run are compared.
         saves_when_resumed: Whether a resumed run must write checkpoints, as `load_best_model_at_end` does.
         interrupt_event: The event, such as "on_step_begin", at which the handler of SIGTERM takes the checkpoints, one
             in each interrupted run; `None` if the golden run saves them itself.
@@ -90,11 +95,13 @@ class Scenario:
     model: Callable[[], torch.nn.Module] = pieces.TinyModel
     arguments: dict[str, Any] = field(default_factory=dict)
     make_collator: Callable[[], Callable] = plain_collator
-    callbacks: tuple[type, ...] = ()
+    callbacks: tuple[Callable[[], TrainerCallback], ...] = ()
     trainer_class: type[Trainer] = Trainer
     trainer_options: Callable[[], dict[str, Any]] = dict
     seed_before_training: bool = False
     interrupts: tuple[int, ...] | None = None
+    controls: tuple[int, ...] = (2, 4)
+    compares_summary: bool = False
     saves_when_resumed: bool = False
     interrupt_event: str | None = None
     num_processes: int = 1

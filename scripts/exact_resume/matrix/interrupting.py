@@ -1,0 +1,50 @@
+"""Interrupt a run as SIGTERM does: with a checkpoint taken by the handler's callback, in an event of choice."""
+
+from pathlib import Path
+
+from transformers import Trainer, TrainerCallback
+from transformers.trainer_jit_checkpoint import JITCheckpointCallback
+
+from exact_resume.matrix.scenarios import Scenario
+
+
+class RequestCheckpoint(TrainerCallback):
+    """
+    Requests a checkpoint as the handler of SIGTERM does, so late that the next event to see the request is `event`.
+
+    Args:
+        trainer: The trainer, which has the callback that takes the checkpoint.
+        event: The event: "on_step_begin", "on_pre_optimizer_step", "on_step_end" or "on_epoch_end".
+        step: The number of steps done when the checkpoint is taken.
+    """
+
+    def __init__(self, trainer: Trainer, event: str, step: int):
+        callbacks = trainer.callback_handler.callbacks
+        self.manager = next(c for c in callbacks if isinstance(c, JITCheckpointCallback)).jit_manager
+        self.event = event
+        self.step = step
+
+    def _request(self, event: str, is_time: bool) -> None:
+        if self.event == event and is_time:
+            self.manager.is_checkpoint_requested = True
+
+    def on_epoch_begin(self, args, state, control, **kwargs):
+        self._request("on_step_begin", state.global_step == self.step)
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        self._request("on_pre_optimizer_step", state.global_step == self.step)
+
+    def on_optimizer_step(self, args, state, control, **kwargs):
+        self._request("on_step_end", state.global_step == self.step - 1)
+
+    def on_step_end(self, args, state, control, **kwargs):
+        is_last = float(state.epoch).is_integer()
+        self._request("on_epoch_end" if is_last else "on_step_begin", state.global_step == self.step)
+
+
+def train_until_sigterm(scenario: Scenario, folder: Path, step: int) -> Trainer:
+    """Train until the callback takes a checkpoint in `scenario.interrupt_event`, `step` steps done."""
+    trainer = scenario.make_trainer(folder, save_strategy="no", enable_jit_checkpoint=True)
+    trainer.add_callback(RequestCheckpoint(trainer, scenario.interrupt_event, step))
+    trainer.train()
+    return trainer

@@ -1,0 +1,236 @@
+"""Several ranks: DDP and FSDP2 with gloo on the CPU."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
+from torch.distributed.fsdp import FSDPModule
+from torch.utils.data import IterableDataset
+from transformers import Trainer
+
+from exact_resume.matrix import pieces
+from exact_resume.matrix.scenarios.base import (
+    ALL,
+    DROPOUT,
+    GENERATORS,
+    ITERABLE,
+    PER_STEP,
+    WORKERS,
+    Scenario,
+    noise,
+    worker_arguments,
+)
+
+# With 2 ranks and 2 samples a batch, 7 update steps an epoch, of which the last is ragged.
+SIZE = 26
+ARGUMENTS = {"num_train_epochs": 2, "per_device_train_batch_size": 2, "ddp_find_unused_parameters": False}
+# A sum of three gradients depends on their order, and that on the buckets, which are built anew after the first step
+# unless DDP looks for unused parameters.
+THREE = {"ddp_find_unused_parameters": True}
+# Two neighbours, the end of an epoch, and within the next.
+INTERRUPTS = (2, 3, 7, 10)
+
+
+class NoisyStream(IterableDataset):
+    """The samples of `pieces.NoisyDataset`, with noise, as an iterable without a length."""
+
+    def __init__(self, size: int):
+        self.samples = pieces.NoisyDataset(size, ALL)
+
+    def __iter__(self) -> Iterator[dict[str, torch.Tensor]]:
+        return (self.samples[index] for index in range(len(self.samples)))
+
+
+class SizedNoisyStream(NoisyStream):
+    """The same with a length."""
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+
+def add_noise(row: dict) -> dict:
+    """Add noise to a row of `streaming`."""
+    return {**row, "x": row["x"] + pieces.draw(ALL, 1 + int(row["index"]) % 3)}
+
+
+def streaming(size: int, num_shards: int, buffer_size: int | None = None):
+    """A `datasets.IterableDataset` that draws noise in `map`, shuffled through a buffer if `buffer_size` is given."""
+    import datasets
+
+    fixed = pieces.NoisyDataset(size)
+    columns = {"x": fixed.x.tolist(), "labels": fixed.labels.tolist(), "index": list(range(size))}
+    dataset = datasets.Dataset.from_dict(columns).to_iterable_dataset(num_shards=num_shards).with_format("torch")
+    if buffer_size is not None:
+        dataset = dataset.shuffle(seed=0, buffer_size=buffer_size)
+    return dataset.map(add_noise)
+
+
+def _ddp(name: str, title: str, fixed_by: str | None, arguments: dict | None = None, **options) -> Scenario:
+    options = {
+        "arguments": {**ARGUMENTS, **(arguments or {})},
+        "dataset": noise(*ALL, size=SIZE),
+        "model": DROPOUT,
+        "num_processes": 2,
+        "interrupts": INTERRUPTS,
+        "tier": "suite",
+        **options,
+    }
+    return Scenario(f"ddp_{name}", f"DDP: {title}", "distributed", fixed_by, **options)
+
+
+def _map_style() -> list[Scenario]:
+    workers = {"dataset": noise(*ALL, size=SIZE, uses_worker_info=True)}
+    two, two_persistent = worker_arguments(2), worker_arguments(2, persistent=True)
+    dispatch = {"accelerator_config": {"dispatch_batches": True}}
+    return [
+        _ddp("dropout", "dropout only", None, dataset=noise(size=SIZE)),
+        _ddp("noise", "all noise", PER_STEP, tier="quick"),
+        _ddp("noise_3_ranks", "3 ranks, all noise", PER_STEP, THREE, num_processes=3, interrupts=(2, 3, 5, 8)),
+        # Not exact, as the buckets are built anew after the first step of every call to `train`.
+        _ddp(
+            "rebuilt_buckets",
+            "3 ranks, dropout only, buckets built anew",
+            PER_STEP,
+            dataset=noise(size=SIZE),
+            num_processes=3,
+            interrupts=(2, 3, 5, 8),
+            tier="long",
+        ),
+        _ddp("reseeded", "resumed with another seed", GENERATORS, seed_before_training=True),
+        _ddp("collator", "random collator", PER_STEP, dataset=noise(size=SIZE), make_collator=_noisy_collator),
+        _ddp("drop_last", "drop_last", PER_STEP, {"dataloader_drop_last": True}, interrupts=(2, 3, 6, 9)),
+        _ddp(
+            "accumulation_ragged",
+            "accumulation 2, ragged last step",
+            PER_STEP,
+            {"gradient_accumulation_steps": 2},
+            interrupts=(1, 2, 4, 6),
+        ),
+        _ddp("workers", "2 workers", WORKERS, two, **workers),
+        _ddp("workers_persistent", "2 persistent workers", WORKERS, two_persistent, **workers),
+        _ddp(
+            "workers_3_ranks",
+            "3 ranks, 2 workers, accumulation 2",
+            WORKERS,
+            {**THREE, **two, "gradient_accumulation_steps": 2},
+            **workers,
+            num_processes=3,
+            interrupts=(1, 2, 3, 5),
+        ),
+        _ddp(
+            "unseedable_sampler",
+            "unseedable sampler",
+            GENERATORS,
+            {"accelerator_config": {"use_seedable_sampler": False}},
+            dataset=noise(size=SIZE),
+        ),
+        _ddp(
+            "unseedable_noise",
+            "unseedable sampler, all noise",
+            GENERATORS,
+            {"accelerator_config": {"use_seedable_sampler": False}},
+        ),
+        _ddp(
+            "unseedable_workers",
+            "unseedable sampler, 2 persistent workers",
+            GENERATORS,
+            {"accelerator_config": {"use_seedable_sampler": False}, **two_persistent},
+            **workers,
+        ),
+        _ddp(
+            "split_batches",
+            "split_batches",
+            PER_STEP,
+            {"accelerator_config": {"split_batches": True}, "per_device_train_batch_size": 4},
+        ),
+        _ddp("dispatch", "dispatch_batches", ITERABLE, dispatch),
+        _ddp("dispatch_dropout", "dispatch_batches, dropout only", ITERABLE, dispatch, dataset=noise(size=SIZE)),
+        _ddp(
+            "dispatch_workers",
+            "dispatch_batches, 2 workers",
+            ITERABLE,
+            {**dispatch, **two},
+            **workers,
+        ),
+    ]
+
+
+def _iterable() -> list[Scenario]:
+    sharded = {"accelerator_config": {"dispatch_batches": False}}
+    # Two passes, as with epochs.
+    unsized = {"max_steps": 14}
+    stream = {"dataset": partial(NoisyStream, SIZE)}
+    sized = {"dataset": partial(SizedNoisyStream, SIZE)}
+    return [
+        _ddp("iterable", "iterable, dispatched", ITERABLE, unsized, **stream),
+        _ddp("iterable_sharded", "iterable, sharded", ITERABLE, {**unsized, **sharded}, **stream),
+        _ddp("iterable_sized", "iterable with length, dispatched", ITERABLE, **sized),
+        _ddp("iterable_sized_sharded", "iterable with length, sharded", ITERABLE, sharded, **sized),
+        _ddp(
+            "streaming",
+            "datasets streaming, sharded",
+            ITERABLE,
+            {**unsized, **sharded},
+            dataset=partial(streaming, SIZE, 2),
+            requires=("datasets",),
+        ),
+        _ddp(
+            "streaming_dispatched",
+            "datasets streaming, dispatched",
+            ITERABLE,
+            unsized,
+            dataset=partial(streaming, SIZE, 2),
+            requires=("datasets",),
+        ),
+        _ddp(
+            "streaming_shuffled",
+            "datasets streaming, shuffle buffer",
+            ITERABLE,
+            {**unsized, **sharded},
+            dataset=partial(streaming, SIZE, 2, 6),
+            requires=("datasets",),
+        ),
+    ]
+
+
+def _noisy_collator():
+    return pieces.noisy_collate
+
+
+class ShardingTrainer(Trainer):
+    """Applies FSDP2 on the CPU too, where Accelerate would silently use DDP (`AcceleratorState.__init__`)."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        state = self.accelerator.state
+        PartialState._shared_state["distributed_type"] = state.distributed_type = DistributedType.FSDP
+        state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+        self.is_fsdp_enabled = True
+
+    def training_step(self, model, *args, **kwargs):
+        if not isinstance(model, FSDPModule):
+            raise AssertionError("the model is not sharded")
+        return super().training_step(model, *args, **kwargs)
+
+
+def _fsdp() -> list[Scenario]:
+    shared = {
+        "group": "distributed",
+        "model": DROPOUT,
+        "trainer_class": ShardingTrainer,
+        "num_processes": 2,
+        "interrupts": INTERRUPTS,
+        "tier": "suite",
+        "arguments": {**ARGUMENTS, "fsdp": True, "fsdp_config": {"auto_wrap_policy": "NO_WRAP"}},
+    }
+    return [
+        Scenario("fsdp_dropout", "FSDP2: dropout only", fixed_by=None, dataset=noise(size=SIZE), **shared),
+        Scenario("fsdp_noise", "FSDP2: all noise", fixed_by=PER_STEP, dataset=noise(*ALL, size=SIZE), **shared),
+    ]
+
+
+def scenarios() -> list[Scenario]:
+    """What is particular to several ranks: how data is dispatched or sharded, and who owns which state."""
+    return _map_style() + _iterable() + _fsdp()

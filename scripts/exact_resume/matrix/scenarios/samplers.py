@@ -1,0 +1,184 @@
+"""Samplers: those of PyTorch and transformers, users' own, and users' own dataloaders."""
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, RandomSampler, SubsetRandomSampler, WeightedRandomSampler
+from transformers import Trainer
+
+from exact_resume.matrix import pieces, stateful_pieces
+from exact_resume.matrix.scenarios.base import (
+    ALL,
+    DROPOUT,
+    GENERATORS,
+    LAZY,
+    PER_STEP,
+    WORKERS,
+    Scenario,
+    noise,
+    worker_arguments,
+)
+
+SIZE = 22
+
+
+class SamplerTrainer(Trainer):
+    """A trainer whose sampler is made by `make_sampler`."""
+
+    make_sampler: Any = None
+
+    def _get_train_sampler(self, train_dataset=None):
+        return type(self).make_sampler()
+
+
+def with_sampler(make_sampler) -> type[Trainer]:
+    """Makes the class of a trainer that samples with what `make_sampler` returns."""
+    return type("SamplerTrainer", (SamplerTrainer,), {"make_sampler": staticmethod(make_sampler)})
+
+
+class BatchSamplerTrainer(Trainer):
+    """Brings a batch sampler of its own."""
+
+    def get_train_dataloader(self) -> DataLoader:
+        sampler = stateful_pieces.EpochBatchSampler(SIZE, 4)
+        return self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=pieces.stack))
+
+
+def draw_once(worker_id: int) -> None:
+    """A `worker_init_fn` that draws."""
+    pieces.draw(ALL, 1)
+
+
+class OwnLoaderTrainer(Trainer):
+    """Brings a plain, shuffled dataloader with functions of its own, which Accelerate never sees."""
+
+    num_workers = 0
+
+    def get_train_dataloader(self) -> DataLoader:
+        return DataLoader(
+            self.train_dataset,
+            batch_size=4,
+            shuffle=True,
+            collate_fn=pieces.noisy_collate,
+            worker_init_fn=draw_once,
+            num_workers=self.num_workers,
+            generator=self.make_generator(),
+        )
+
+    def make_generator(self) -> torch.Generator | None:
+        """That of the dataloader."""
+        return None
+
+
+class OwnLoaderWorkersTrainer(OwnLoaderTrainer):
+    """The same with workers."""
+
+    num_workers = 2
+
+
+class OwnGeneratorLoaderTrainer(OwnLoaderWorkersTrainer):
+    """The same with a generator of the dataloader's own."""
+
+    def make_generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(13)
+
+
+def _scenario(name: str, title: str, fixed_by: str | None, **fields) -> Scenario:
+    return Scenario(name, title, "samplers", fixed_by, **{"model": DROPOUT, "tier": "suite", **fields})
+
+
+def scenarios() -> list[Scenario]:
+    """How the order of the samples comes about."""
+    noisy = {"dataset": noise(*ALL)}
+    lazy = with_sampler(partial(stateful_pieces.OwnOrderSampler, SIZE))
+    lengths = {"dataset": partial(pieces.TokenDataset, SIZE), "make_collator": lambda: pieces.pad}
+    return [
+        _scenario(
+            "sampler_weighted",
+            "WeightedRandomSampler",
+            PER_STEP,
+            trainer_class=with_sampler(lambda: WeightedRandomSampler([1 + i % 3 for i in range(SIZE)], SIZE)),
+        ),
+        _scenario(
+            "sampler_subset",
+            "SubsetRandomSampler",
+            PER_STEP,
+            trainer_class=with_sampler(lambda: SubsetRandomSampler(range(0, SIZE, 2))),
+        ),
+        _scenario(
+            "sampler_replacement",
+            "RandomSampler with replacement, not seedable",
+            PER_STEP,
+            dataset=noise(size=50),
+            trainer_class=with_sampler(lambda: RandomSampler(range(50), replacement=True)),
+            arguments={"num_train_epochs": 2, "accelerator_config": {"use_seedable_sampler": False}},
+            interrupts=(1, 5, 8, 9, 12, 13, 17, 22),
+        ),
+        _scenario(
+            "sampler_generator",
+            "RandomSampler with a generator of its own, not seedable",
+            GENERATORS,
+            trainer_class=with_sampler(
+                lambda: RandomSampler(range(SIZE), generator=torch.Generator().manual_seed(17))
+            ),
+            arguments={"accelerator_config": {"use_seedable_sampler": False}},
+        ),
+        _scenario(
+            "sampler_length_grouped",
+            "train_sampling_strategy group_by_length",
+            PER_STEP,
+            arguments={"train_sampling_strategy": "group_by_length"},
+            **lengths,
+        ),
+        _scenario(
+            "sampler_batch_rebalance",
+            "train_sampling_strategy batch_rebalance",
+            None,
+            arguments={"train_sampling_strategy": "batch_rebalance"},
+            **lengths,
+        ),
+        _scenario("sampler_lazy", "draws globally, one by one", PER_STEP, trainer_class=lazy, **noisy),
+        *[
+            _scenario(
+                f"sampler_lazy_{'persistent_' if persistent else ''}workers",
+                f"draws globally, one by one, 2 {'persistent ' if persistent else ''}workers",
+                LAZY,
+                trainer_class=lazy,
+                arguments=worker_arguments(2, persistent=persistent),
+                tier="suite" if persistent else "quick",
+                **noisy,
+            )
+            for persistent in (False, True)
+        ],
+        *[
+            _scenario(
+                f"sampler_own_{kind}",
+                f"draws one by one from its own {kind} generator, 2 workers",
+                GENERATORS,
+                trainer_class=with_sampler(partial(stateful_pieces.OwnOrderSampler, SIZE, kind)),
+                arguments=worker_arguments(2),
+            )
+            for kind in ("torch", "numpy")
+        ],
+        _scenario(
+            "sampler_set_epoch", "batch sampler with set_epoch", PER_STEP, trainer_class=BatchSamplerTrainer, **noisy
+        ),
+        _scenario(
+            "own_loader", "plain shuffled loader of the user's", PER_STEP, trainer_class=OwnLoaderTrainer, **noisy
+        ),
+        _scenario(
+            "own_loader_workers",
+            "plain shuffled loader of the user's, 2 workers",
+            WORKERS,
+            trainer_class=OwnLoaderWorkersTrainer,
+            **noisy,
+        ),
+        _scenario(
+            "own_loader_generator",
+            "plain shuffled loader with a generator, 2 workers",
+            GENERATORS,
+            trainer_class=OwnGeneratorLoaderTrainer,
+            **noisy,
+        ),
+    ]

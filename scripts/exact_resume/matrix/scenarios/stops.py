@@ -1,0 +1,208 @@
+"""Where a run stops: epoch ends, evaluation, saving strategies, the handler of SIGTERM, and callbacks that draw."""
+
+from functools import partial
+
+from transformers import EarlyStoppingCallback
+
+from exact_resume.matrix import pieces
+from exact_resume.matrix.scenarios.base import (
+    ALL,
+    DROPOUT,
+    GENERATORS,
+    LOGS,
+    PER_STEP,
+    POSITION,
+    Scenario,
+    noise,
+    worker_arguments,
+)
+
+BY_EPOCH = {"eval_strategy": "epoch"}
+BY_STEPS = {"eval_strategy": "steps", "eval_steps": 2}
+EVENTS = (
+    "on_train_begin",
+    "on_epoch_begin",
+    "on_step_begin",
+    "on_pre_optimizer_step",
+    "on_optimizer_step",
+    "on_step_end",
+    "on_log",
+    "on_prediction_step",
+    "on_evaluate",
+    "on_save",
+    "on_epoch_end",
+)
+
+
+def with_evaluation() -> dict:
+    """Makes the options of a trainer that evaluates."""
+    return {"eval_dataset": pieces.NoisyDataset(6)}
+
+
+def _scenario(name: str, title: str, fixed_by: str | None, **fields) -> Scenario:
+    return Scenario(name, title, "stops", fixed_by, **{"model": DROPOUT, "tier": "suite", **fields})
+
+
+def scenarios() -> list[Scenario]:
+    """Every place at which a checkpoint can be taken."""
+    noisy = {"dataset": noise(*ALL)}
+    evaluates = {"trainer_options": with_evaluation}
+    return [
+        _scenario(
+            "evaluate_by_epoch",
+            "save by steps, evaluate by epoch",
+            POSITION,
+            arguments=BY_EPOCH,
+            tier="quick",
+            **evaluates,
+        ),
+        _scenario("evaluate_by_steps", "save and evaluate by steps", None, arguments=BY_STEPS, **evaluates),
+        _scenario(
+            "evaluate_and_save_by_epoch",
+            "save and evaluate by epoch",
+            None,
+            arguments={**BY_EPOCH, "save_strategy": "epoch"},
+            **evaluates,
+        ),
+        _scenario(
+            "save_best",
+            "save_strategy best",
+            PER_STEP,
+            arguments={
+                **BY_STEPS,
+                "eval_steps": 1,
+                "save_strategy": "best",
+                "metric_for_best_model": "loss",
+                "learning_rate": 0.1,
+            },
+            saves_when_resumed=True,
+            **noisy,
+            **evaluates,
+        ),
+        _scenario(
+            "load_best_model_at_end",
+            "load_best_model_at_end",
+            PER_STEP,
+            arguments={**BY_STEPS, "eval_steps": 1, "load_best_model_at_end": True},
+            saves_when_resumed=True,
+            **noisy,
+            **evaluates,
+        ),
+        _scenario(
+            "early_stopping",
+            "early stopping, callback states restored",
+            PER_STEP,
+            arguments={
+                **BY_STEPS,
+                "eval_steps": 1,
+                "load_best_model_at_end": True,
+                "learning_rate": 0.3,
+                "restore_callback_states_from_checkpoint": True,
+            },
+            callbacks=(partial(EarlyStoppingCallback, 2),),
+            saves_when_resumed=True,
+            **noisy,
+            **evaluates,
+        ),
+        _scenario(
+            "evaluate_persistent_workers",
+            "evaluation with persistent workers",
+            POSITION,
+            arguments={**worker_arguments(2, persistent=True), **BY_STEPS},
+            interrupts=(1, 3, 6, 8),
+            **evaluates,
+        ),
+        _scenario(
+            "finished_run",
+            "resumed after the last step, evaluate by epoch",
+            POSITION,
+            arguments=BY_EPOCH,
+            interrupts=(12, 18),
+            **evaluates,
+        ),
+        _scenario(
+            "max_steps",
+            "max_steps within an epoch",
+            POSITION,
+            arguments={**BY_EPOCH, "max_steps": 9},
+            interrupts=(4, 6, 8, 9),
+            **evaluates,
+        ),
+        _scenario(
+            "epoch_stopped",
+            "should_epoch_stop",
+            POSITION,
+            callbacks=(partial(pieces.StopEpochAfter, 4),),
+            tier="quick",
+        ),
+        _scenario(
+            "epoch_stopped_noise",
+            "should_epoch_stop, persistent workers",
+            POSITION,
+            dataset=noise(*ALL, uses_worker_info=True),
+            arguments=worker_arguments(2, persistent=True),
+            callbacks=(partial(pieces.StopEpochAfter, 4),),
+        ),
+        _scenario(
+            "ignore_data_skip",
+            "ignore_data_skip, at epoch ends",
+            None,
+            arguments={"ignore_data_skip": True},
+            interrupts=(6, 12),
+        ),
+        _scenario(
+            "auto_find_batch_size",
+            "auto_find_batch_size",
+            PER_STEP,
+            dataset=noise(*ALL, size=12),
+            arguments={"auto_find_batch_size": True},
+            trainer_class=pieces.OutOfMemoryTrainer,
+        ),
+        _scenario(
+            "seeded_elsewhere",
+            "seeded before train() when resumed",
+            GENERATORS,
+            seed_before_training=True,
+        ),
+        _scenario(
+            "random_callbacks",
+            "callbacks draw at every event",
+            POSITION,
+            arguments={**BY_EPOCH, "gradient_accumulation_steps": 2},
+            callbacks=(partial(pieces.RandomAt, *EVENTS),),
+            saves_when_resumed=True,
+            tier="quick",
+            **noisy,
+            **evaluates,
+        ),
+        *[
+            _scenario(
+                f"random_{event}",
+                f"a callback draws in {event}",
+                POSITION,
+                callbacks=(partial(pieces.RandomAt, event),),
+                saves_when_resumed=True,
+                interrupts=(2, 6, 7, 12),
+            )
+            for event in ("on_save", "on_epoch_end")
+        ],
+        *[
+            _scenario(
+                f"sigterm_{event}",
+                f"checkpoint by the handler of SIGTERM in {event}",
+                fixed_by,
+                arguments={**BY_EPOCH, "gradient_accumulation_steps": 2},
+                callbacks=(partial(pieces.RandomAt, event),),
+                interrupt_event=event,
+                interrupts=interrupts,
+                **noisy,
+                **evaluates,
+            )
+            for event, fixed_by, interrupts in (
+                ("on_step_begin", PER_STEP, (1, 3, 4)),
+                ("on_pre_optimizer_step", PER_STEP, (1, 3, 4)),
+                ("on_step_end", LOGS, (1, 2, 3, 6)),
+                ("on_epoch_end", POSITION, (3, 6)),
+            )
+        ],
+    ]

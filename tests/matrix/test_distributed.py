@@ -1,0 +1,148 @@
+"""Several ranks: failures and divergences name a rank, and another number of ranks than before is noticed."""
+
+import json
+import logging
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from exact_resume import trees
+from exact_resume.matrix.compare import first_divergence
+from exact_resume.matrix.distributed import RankFailed, Ranks, merge
+from exact_resume.matrix.recording import Event
+from exact_resume.matrix.running import train
+from exact_resume.matrix.scenarios import SCENARIOS
+from exact_resume.trees import PATCHED
+
+SCENARIO = "ddp_noise"
+
+
+# Source, as ranks cannot import this module. Rank 0 waits for rank 1.
+FAILURE = """
+import os, time, torch
+if torch.distributed.get_rank() == 1:
+    {}
+torch.distributed.barrier()
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "timeout", "message"),
+    [
+        ("os._exit(3)", 60.0, "^rank 1 died with exit code 3$"),
+        ("raise ValueError('no such thing')", 60.0, "^rank 1: ValueError: no such thing$"),
+        ("time.sleep(60)", 3.0, "^no answer from rank 0, 1 within 3 s\\n(.*\\n)*.* in barrier\\n"),
+    ],
+)
+def test_a_rank_that_fails_is_named_and_ends_the_others(source, timeout, message):
+    multiprocessing.set_forkserver_preload(["exact_resume.matrix.running"])
+    with Ranks(2) as ranks:
+        processes = [Path(f"/proc/{pid}") for pid in ranks.call(os.getpid)]
+        ranks.timeout = timeout
+        with pytest.raises(RankFailed, match=message):
+            ranks.call(exec, FAILURE.format(source), {})
+    assert not any(process.exists() for process in processes)
+
+
+def _events(step, *values):
+    return [Event(step, None, "model", what, value) for what, value in zip("ab", values, strict=False)]
+
+
+def test_merged_events_stand_in_the_order_of_the_run_and_name_their_ranks():
+    # Rank 1 observes less in each step, as a rank that logs nothing.
+    golden = merge([_events(1, 1, 2) + _events(2, 3, 4), _events(1, 5) + _events(2, 6)])
+    assert [event.what for event in golden] == ["a on rank 0", "a on rank 1", "b on rank 0"] * 2
+    assert first_divergence(golden, merge([_events(2, 3, 4), _events(2, 6)]), 1) is None
+    divergence = first_divergence(golden, merge([_events(2, 3, 9), _events(2, 8)]), 1)
+    assert "a on rank 1" in divergence["message"]
+
+
+def test_a_divergence_on_one_rank_is_reported_with_its_rank(matrix):
+    cell = matrix.client(PATCHED).run(SCENARIO, chains=[[3]], broken="fetch")
+    assert cell["status"] == "ok", cell["reason"]
+    (resume,) = cell["resumes"]
+    # Of rank 1 alone, a state was broken; the gradients of the step differ on both.
+    assert (resume["divergence"]["step"], resume["divergence"]["stream"]) == (4, "data")
+    assert "on rank 1" in resume["divergence"]["message"]
+
+
+def test_resume_is_exact_between_processes_of_accelerate_launch(matrix):
+    cell = matrix.client(PATCHED).run(SCENARIO, chains=[[3]], fresh=[2])
+    assert cell["status"] == "ok", cell["reason"]
+    assert [(resume["at"], resume["divergence"]) for resume in cell["resumes"]] == [([3], None), ([2], None)]
+
+
+@pytest.fixture(scope="module")
+def resumed_elsewhere():
+    tree = trees.build(PATCHED, "5.23.0")
+    package = Path(trees.__file__).parents[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tree), str(package)]),
+        "TRANSFORMERS_VERBOSITY": "warning",
+        "HF_HUB_OFFLINE": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, __file__], capture_output=True, text=True, env=environment, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("num_processes", [1, 3])
+def test_another_number_of_ranks_is_named_once(resumed_elsewhere, num_processes):
+    outcomes = resumed_elsewhere[f"{num_processes} warn"]
+    assert len(outcomes) == num_processes
+    for rank, (messages, error) in enumerate(outcomes):
+        assert error is None
+        (message,) = messages
+        assert "is not bit-exact" in message
+        has_file = num_processes > 1 and rank < 2
+        assert ("world_size was 2 and is 3" if has_file else "with another number of processes") in message
+
+
+@pytest.mark.parametrize("num_processes", [1, 3])
+def test_another_number_of_ranks_is_an_error_if_strict(resumed_elsewhere, num_processes):
+    for messages, error in resumed_elsewhere[f"{num_processes} strict"]:
+        assert messages == []
+        assert error.startswith("ExactResumeError") and "is not bit-exact" in error
+
+
+def _resume(folder: Path, checkpoint: Path, mode: str) -> tuple[list[str], str | None]:
+    """Runs in a rank: what the mechanism said, and the error it raised."""
+    messages, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = logging.getLogger("transformers.trainer_exact_resume")
+    logger.addHandler(handler)
+    try:
+        train(SCENARIOS[SCENARIO], folder, checkpoint, save=False, exact_resume=mode)
+        return messages, None
+    except ValueError as error:
+        return messages, f"{type(error).__name__}: {error}"
+    finally:
+        logger.removeHandler(handler)
+
+
+def main() -> None:
+    """Resume a checkpoint of 2 ranks with 1 and with 3, in a process that imports a patched tree."""
+    multiprocessing.set_forkserver_preload(["exact_resume.matrix.running"])
+    outcomes = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with Ranks(2) as ranks:
+            ranks.train(SCENARIOS[SCENARIO], folder / "golden")
+        for num_processes in (1, 3):
+            with Ranks(num_processes) as ranks:
+                for mode in ("warn", "strict"):
+                    args = (folder / "resumed", folder / "golden" / "checkpoint-3", mode)
+                    outcomes[f"{num_processes} {mode}"] = ranks.call(_resume, *args)
+    print(json.dumps(outcomes))
+
+
+if __name__ == "__main__":
+    main()
