@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from exact_resume import __version__, lint, patching
+from exact_resume import __version__, lint, patching, readme_table
 from exact_resume import series as patch_series
 from exact_resume.errors import (
     EXIT_BROKEN_PIPE,
@@ -94,6 +94,11 @@ def build_parser(*, with_verify: bool) -> argparse.ArgumentParser:
     _add_tree(_add(commands, "status", "say which patches a tree has", _status))
     _add(commands, "list", "list the supported releases and their patches", _list)
     _add(commands, "lint", "check the patches themselves", _lint)
+
+    command = _add(
+        commands, "readme-table", "write the table of README.md from the results of verify", readme_table.run
+    )
+    readme_table.add_arguments(command)
 
     command = _add(commands, "verify", "check that training resumes bit for bit", _verify)
     if with_verify:

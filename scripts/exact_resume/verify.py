@@ -22,7 +22,11 @@ NEEDED = ("torch", "transformers", "accelerate", "datasets", "filelock", "jinja2
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `verify`."""
     parser.add_argument("--release", default="5.23.0", help="transformers release (default: %(default)s)")
-    parser.add_argument(
+    selection = parser.add_mutually_exclusive_group()
+    selection.add_argument(
+        "--all", action="store_true", help="run also what the default leaves to the test suite; takes much longer"
+    )
+    selection.add_argument(
         "--only",
         action="append",
         metavar="NAME",
@@ -75,9 +79,10 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_FINDING if failures else EXIT_FINE
 
 
-def _select(scenarios: list[dict[str, Any]], only: list[str] | None) -> list[dict[str, Any]]:
+def _select(scenarios: list[dict[str, Any]], only: list[str] | None, every_tier: bool) -> list[dict[str, Any]]:
     if not only:
-        return [scenario for scenario in scenarios if scenario["tier"] == "quick"]
+        tiers = ("quick", "suite") if every_tier else ("quick",)
+        return [scenario for scenario in scenarios if scenario["tier"] in tiers]
     known = {scenario["name"] for scenario in scenarios} | {scenario["group"] for scenario in scenarios}
     unknown = sorted(set(only) - known)
     if unknown:
@@ -87,7 +92,7 @@ def _select(scenarios: list[dict[str, Any]], only: list[str] | None) -> list[dic
 
 def _run_matrix(folders: dict[str, Path], args: argparse.Namespace) -> dict[str, Any]:
     with Client(folders[trees.STOCK]) as client:
-        environment, scenarios = client.environment, _select(client.scenarios, args.only)
+        environment, scenarios = client.environment, _select(client.scenarios, args.only, args.all)
         bare = client.run_experiment()
     # Two processes a tree, as a process imports one tree, and the last to finish should not leave cores idle for long.
     tasks = [(tree, scenarios[half::2]) for half in range(2) for tree in folders if scenarios[half::2]]
@@ -107,11 +112,12 @@ def _run_matrix(folders: dict[str, Path], args: argparse.Namespace) -> dict[str,
     counted = {tree: report.counts(issue[0]["cells"][tree]) for tree in folders} if issue else {}
     trainer = {tree: {"exact": exact, "total": total} for tree, (exact, total) in counted.items()}
     del environment["tree"]
-    options = [f"--release {args.release}", *(f"--only {name}" for name in args.only or [])]
+    options = [f"--release {args.release}", *["--all"] * args.all, *(f"--only {name}" for name in args.only or [])]
     return {
         "schema": 1,
         "release": args.release,
         "command": " ".join(["python -m exact_resume verify", *options]),
+        "selection": {"all": args.all, "only": args.only or []},
         "environment": environment,
         "trees": [{"name": name, "title": trees.TITLES[name].format(release=args.release)} for name in folders],
         "experiment": {"bare": bare, "trainer": trainer},
