@@ -10,7 +10,6 @@ from filelock import FileLock
 
 from exact_resume import trees
 from exact_resume.matrix.client import Client
-from exact_resume.matrix.scenarios import SCENARIOS
 
 RELEASE = "5.23.0"
 
@@ -40,10 +39,6 @@ class Matrix:
             pytest.skip(cell["reason"])
         assert cell["status"] == "ok", cell["reason"]
         return cell
-
-    def control_chains(self, name: str) -> list[list[int]]:
-        """Two interrupts at which trees without the scenario's patch fail."""
-        return [[step] for step in SCENARIOS[name].controls]
 
     def close(self) -> None:
         for client in self._clients.values():

@@ -10,7 +10,8 @@ import pytest
 from exact_resume import patching, trees
 
 RELEASE = "5.23.0"
-MODULE = "tests/trainer/test_trainer_exact_resume.py"
+EXACT_RESUME = "tests/trainer/test_trainer_exact_resume.py"
+WEIGHT_CONVERSIONS = "tests/trainer/test_trainer_weight_conversions.py"
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +23,21 @@ def fork(tmp_path_factory):
     return checkout
 
 
-# Two halves of about the same length, so that two processes can share them.
-@pytest.mark.parametrize("selection", ["spawned or main_process", "not (spawned or main_process)"])
-def test_the_tests_for_upstream_pass_in_a_patched_fork(fork, selection):
+# Parts of about the same length, so that two processes can share them.
+@pytest.mark.parametrize(
+    ("module", "selection"),
+    [
+        (EXACT_RESUME, "spawned or main_process"),
+        (EXACT_RESUME, "not (spawned or main_process)"),
+        (WEIGHT_CONVERSIONS, "test"),
+    ],
+)
+def test_the_tests_for_upstream_pass_in_a_patched_fork(fork, module, selection):
     command = [
         sys.executable,
         "-m",
         "pytest",
-        MODULE,
+        module,
         "-q",
         "-p",
         "no:cacheprovider",

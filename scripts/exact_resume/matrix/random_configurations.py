@@ -26,11 +26,11 @@ FEATURES = {
     "evaluation": True,
     "callbacks": True,
     "persistent-evaluation": False,
-    "stored-position": False,
-    "logged-values": False,
-    "pipeline-generators": False,
-    "iterable-datasets": False,
-    "lazy-samplers": False,
+    "stored-position": True,
+    "logged-values": True,
+    "pipeline-generators": True,
+    "iterable-datasets": True,
+    "lazy-samplers": True,
 }
 
 # Of all choices, the simplest comes first, as that is what an example is shrunk to.

@@ -76,7 +76,8 @@ class Scenario:
         trainer_options: Makes further arguments of the trainer, such as an evaluation dataset.
         seed_before_training: Whether a resuming process seeds differently between building the trainer and `train`.
         interrupts: The steps after which the run is interrupted; every step if `None`.
-        controls: The steps after which a run on a tree without the scenario's patch is interrupted, to see it fail.
+        controls: The steps after which a run on a tree without the scenario's patch is interrupted, to see it fail;
+            the first and the last of `interrupts` by default, or one in the first epoch and one in the second.
         compares_summary: Whether `train_loss` and other values that sum up a whole run are compared.
         saves_when_resumed: Whether a resumed run must write checkpoints, as `load_best_model_at_end` does.
         interrupt_event: The event, such as "on_step_begin", at which the handler of SIGTERM takes the checkpoints, one
@@ -100,7 +101,7 @@ class Scenario:
     trainer_options: Callable[[], dict[str, Any]] = dict
     seed_before_training: bool = False
     interrupts: tuple[int, ...] | None = None
-    controls: tuple[int, ...] = (2, 4)
+    controls: tuple[int, ...] | None = None
     compares_summary: bool = False
     saves_when_resumed: bool = False
     interrupt_event: str | None = None
@@ -120,6 +121,11 @@ class Scenario:
             "tier": self.tier,
             "device": self.device,
         }
+
+    def control_chains(self) -> list[list[int]]:
+        """The interrupts at which trees without the scenario's patch are seen to fail."""
+        steps = self.controls or ((self.interrupts[0], self.interrupts[-1]) if self.interrupts else (2, 7))
+        return [[step] for step in steps]
 
     def reason_to_skip(self) -> str | None:
         """Why the scenario cannot run here, or `None`."""

@@ -59,6 +59,7 @@ def scenarios() -> list[Scenario]:
             "callback draws at epoch begin",
             "order",
             RESTORE,
+            controls=(6, 12),
             model=DROPOUT,
             callbacks=(pieces.RandomEpochBegin,),
         ),

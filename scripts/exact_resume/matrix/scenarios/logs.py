@@ -35,6 +35,7 @@ def scenarios() -> list[Scenario]:
             model=DROPOUT,
             arguments=arguments,
             trainer_options=with_evaluation,
+            controls=(2, 6),
             compares_summary=True,
             tier="quick" if name == "logs_by_4_steps" else "suite",
         )

@@ -144,10 +144,12 @@ def scenarios() -> list[Scenario]:
                 f"sampler_lazy_{'persistent_' if persistent else ''}workers",
                 f"draws globally, one by one, 2 {'persistent ' if persistent else ''}workers",
                 LAZY,
-                trainer_class=lazy,
-                arguments=worker_arguments(2, persistent=persistent),
+                # Epochs longer than what the workers prefetch.
+                dataset=noise(*ALL, size=42),
+                trainer_class=with_sampler(partial(stateful_pieces.OwnOrderSampler, 42)),
+                arguments={**worker_arguments(2, persistent=persistent), "num_train_epochs": 2},
+                interrupts=(2, 4, 6, 8, 11, 13, 18),
                 tier="suite" if persistent else "quick",
-                **noisy,
             )
             for persistent in (False, True)
         ],

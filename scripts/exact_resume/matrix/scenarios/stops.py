@@ -52,6 +52,7 @@ def scenarios() -> list[Scenario]:
             "evaluate_by_epoch",
             "save by steps, evaluate by epoch",
             POSITION,
+            controls=(6, 12),
             arguments=BY_EPOCH,
             tier="quick",
             **evaluates,
@@ -61,6 +62,7 @@ def scenarios() -> list[Scenario]:
             "evaluate_and_save_by_epoch",
             "save and evaluate by epoch",
             None,
+            controls=(6, 12),
             arguments={**BY_EPOCH, "save_strategy": "epoch"},
             **evaluates,
         ),
@@ -68,6 +70,7 @@ def scenarios() -> list[Scenario]:
             "save_best",
             "save_strategy best",
             PER_STEP,
+            controls=(1, 13),
             arguments={
                 **BY_STEPS,
                 "eval_steps": 1,
@@ -92,6 +95,7 @@ def scenarios() -> list[Scenario]:
             "early_stopping",
             "early stopping, callback states restored",
             PER_STEP,
+            controls=(1, 2),
             arguments={
                 **BY_STEPS,
                 "eval_steps": 1,

@@ -25,6 +25,7 @@ def _worker_scenario(num_workers: int, prefetch: int, persistent: bool, method: 
         dataset=noise(*ALL, size=size, uses_worker_info=True),
         model=DROPOUT,
         arguments={**arguments, "num_train_epochs": epochs},
+        controls=(2, 4),
         tier=_tier(num_workers, prefetch, persistent, method),
     )
 
