@@ -301,7 +301,9 @@ def test_an_interrupted_command_can_clean_up(tmp_path):
         "signal.signal(signal.SIGINT, stop)\nos.write(1, b'ready\\n')\ntime.sleep(60)\n"
     )
     parent = (
-        f"import sys; sys.path.insert(0, {str(CHECKOUT / 'scripts')!r}); import bootstrap\n"
+        # Under a shell that runs the tests in the background, the signal would be ignored.
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"sys.path.insert(0, {str(CHECKOUT / 'scripts')!r}); import bootstrap\n"
         f"try:\n    bootstrap.run([sys.executable, {str(child)!r}])\n"
         "except KeyboardInterrupt:\n    sys.exit(130)\n"
     )

@@ -117,10 +117,12 @@ def _resume(folder: Path, checkpoint: Path, mode: str) -> tuple[list[str], str |
     """Runs in a rank: what the mechanism said, and the error it raised."""
     messages, handler = [], logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())
-    logger = logging.getLogger("transformers.trainer_exact_resume")
+    logger = logging.getLogger("transformers.trainer_rng_state")
     logger.addHandler(handler)
     try:
-        train(SCENARIOS[SCENARIO], folder, checkpoint, save=False, exact_resume=mode)
+        # With three ranks and no such search, the order in which gradients are summed up would be named instead.
+        other = {"ddp_find_unused_parameters": True}
+        train(SCENARIOS[SCENARIO], folder, checkpoint, save=False, exact_resume=mode, **other)
         return messages, None
     except ValueError as error:
         return messages, f"{type(error).__name__}: {error}"
