@@ -33,7 +33,7 @@ def scenarios() -> list[Scenario]:
     no_dispatch: dict[str, Any] = {"accelerator_config": {"dispatch_batches": False}}
     streaming = iterable_pieces.streaming
     return [
-        _scenario("stream", "no length, several passes", partial(STREAM, 22, ALL), arguments=STEPS, tier="quick"),
+        _scenario("stream", "no length, several passes", partial(STREAM, 22, ALL), arguments=STEPS, tier="suite"),
         _scenario("stream_sized", "with a length", partial(SIZED, 22, ALL), tier="quick"),
         _scenario(
             "stream_sharded", "no length, not dispatched", partial(STREAM, 22, ALL), arguments={**STEPS, **no_dispatch}
@@ -73,7 +73,7 @@ def scenarios() -> list[Scenario]:
             arguments=worker_arguments(2, persistent=True),
             interrupts=(1, 4, 6, 8, 12),
         ),
-        _scenario("streaming", "datasets, noise in map", streaming, arguments=STEPS, tier="quick"),
+        _scenario("streaming", "datasets, noise in map", streaming, arguments=STEPS, tier="suite"),
         _scenario(
             "streaming_shuffled", "datasets, shuffle buffer", partial(streaming, shuffled=True), arguments=STEPS
         ),
