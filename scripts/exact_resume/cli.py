@@ -137,8 +137,8 @@ def _status(parsed: argparse.Namespace) -> int:
 
 def _list(parsed: argparse.Namespace) -> int:
     releases = patch_series.load_releases()
-    for lane in dict.fromkeys(releases.values()):
-        served = ", ".join(release for release, its_lane in releases.items() if its_lane == lane)
+    for lane in dict.fromkeys(release.lane for release in releases.values()):
+        served = ", ".join(version for version, release in releases.items() if release.lane == lane)
         _print([f"transformers {served}: lane {lane}"])
         _print(f"  {patch.name}  {patch.title}" for patch in patch_series.load_lane(lane).patches)
     return EXIT_FINE

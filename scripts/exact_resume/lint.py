@@ -19,10 +19,10 @@ TRAINER_LIMIT = 80
 def check(folder: Path | None = None) -> tuple[list[str], list[str]]:
     """Check every lane; return one line of figures for each lane, and one line for each thing that is wrong."""
     folder = folder or patch_series.patches_folder()
-    findings = list(check_releases(folder))
+    findings = [*check_releases(folder), *check_common(folder)]
     figures = []
     for lane in lanes(folder):
-        patches, lane_findings = read_lane(folder / lane)
+        patches, lane_findings = read_lane(folder, lane)
         findings += lane_findings
         findings += (f"{lane}/{finding}" for finding in check_patches(patches))
         changed = changed_lines(patches, TRAINER)
@@ -33,64 +33,89 @@ def check(folder: Path | None = None) -> tuple[list[str], list[str]]:
             findings.append(
                 f"{lane}: {changed} changed lines in {TRAINER}; the series has to stay below {TRAINER_LIMIT}"
             )
-    return figures, findings
+    # What is wrong with a mail shows in every lane.
+    return figures, list(dict.fromkeys(findings))
 
 
 def lanes(folder: Path) -> list[str]:
-    """Return the names of the lanes, which are the folders beside releases.toml."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir())
+    """Return the names of the lanes, which are the folders beside `common`."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != patch_series.COMMON)
 
 
 def check_releases(folder: Path) -> Iterable[str]:
     """Compare releases.toml with the lanes that exist."""
     try:
         releases = patch_series.load_releases(folder)
+        bases = patch_series.load_lanes(folder)
     except SeriesError as error:
         yield str(error)
         return
     existing = lanes(folder)
-    for release, lane in releases.items():
-        if lane not in existing:
-            yield f"{patch_series.RELEASES_FILE}: release {release} names lane {lane}, which does not exist"
+    for version, release in releases.items():
+        if release.lane not in existing:
+            yield f"{patch_series.RELEASES_FILE}: release {version} names lane {release.lane}, which does not exist"
+    served = {release.lane for release in releases.values()}
     for lane in existing:
-        if lane not in releases.values():
+        if lane not in served:
             yield f"{lane}: no release in {patch_series.RELEASES_FILE} uses this lane"
+        elif lane not in bases:
+            yield f"{lane}: {patch_series.RELEASES_FILE} does not name its base"
 
 
-def read_lane(lane_folder: Path) -> tuple[list[Patch], list[str]]:
+def check_common(folder: Path) -> Iterable[str]:
+    """Look for mails that no lane lists, and check the header of each."""
+    listed = {name for lane in lanes(folder) for name in _listed(folder / lane)}
+    for path in sorted((folder / patch_series.COMMON).glob("*.patch")):
+        if path.name not in listed:
+            yield f"{patch_series.COMMON}/{path.name}: no lane lists this patch"
+        try:
+            yield from check_header(patchfile.parse(f"{patch_series.COMMON}/{path.name}", path.read_bytes()))
+        except SeriesError as error:
+            yield str(error)
+
+
+def _listed(lane_folder: Path) -> list[str]:
+    try:
+        return patch_series.series_names(lane_folder)
+    except SeriesError:
+        return []
+
+
+def read_lane(folder: Path, lane: str) -> tuple[list[Patch], list[str]]:
     """Read what can be read of a lane; return the patches in order and the findings about the files."""
-    lane = lane_folder.name
     findings = []
     patches = []
     try:
-        listed = patch_series.series_names(lane_folder)
+        listed = patch_series.series_names(folder / lane)
     except SeriesError as error:
         return [], [str(error)]
     if not listed:
         findings.append(f"{lane}/{patch_series.SERIES_FILE}: lists no patch")
-    present = sorted(path.name for path in lane_folder.glob("*.patch"))
-    findings += (f"{lane}/{name}: not listed in {patch_series.SERIES_FILE}" for name in present if name not in listed)
+    own = sorted(path.name for path in (folder / lane).glob("*.patch"))
+    findings += (f"{lane}/{name}: not listed in {patch_series.SERIES_FILE}" for name in own if name not in listed)
     for place, name in enumerate(listed):
         if name in listed[:place]:
             findings.append(f"{lane}/{patch_series.SERIES_FILE}: lists {name} twice")
-        elif name not in present:
-            findings.append(f"{lane}/{patch_series.SERIES_FILE}: lists {name}, which does not exist")
+        elif not (folder / patch_series.COMMON / name).is_file():
+            findings.append(
+                f"{lane}/{patch_series.SERIES_FILE}: lists {name}, which does not exist in {patch_series.COMMON}"
+            )
         else:
-            raw = (lane_folder / name).read_bytes()
-            if not raw.endswith(b"\n"):
-                findings.append(f"{lane}/{name}: does not end with a newline")
+            paths = [path for path in (folder / patch_series.COMMON / name, folder / lane / name) if path.is_file()]
+            for path in paths:
+                if not path.read_bytes().endswith(b"\n"):
+                    findings.append(f"{path.relative_to(folder)}: does not end with a newline")
             try:
-                patches.append(patchfile.parse(name, raw))
+                patches.append(patch_series.read_patch(name, lane, folder))
             except SeriesError as error:
-                findings.append(f"{lane}/{error}")
+                findings.append(str(error))
     return patches, findings
 
 
 def check_patches(patches: list[Patch]) -> Iterable[str]:
-    """Check the header and the diffs of each patch, and that the blob ids of the patches follow on one another."""
+    """Check the diffs of each patch, and that the blob ids of the patches follow on one another."""
     latest: dict[str, tuple[str, str]] = {}
     for patch in patches:
-        yield from check_header(patch)
         if not patch.diffs:
             yield f"{patch.name}: changes no file"
         for diff in patch.diffs:

@@ -1,4 +1,4 @@
-"""Read one patch file in the form that `git format-patch --full-index --no-signature` writes."""
+"""Read patch files: a mail as `git format-patch --full-index --no-signature` writes it, or diffs alone."""
 
 import email
 import email.policy
@@ -58,18 +58,23 @@ class FileDiff:
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch file: its name in the series, what its header says, and its file diffs."""
+    """One patch: its name in the series, what its header says, and its file diffs.
+
+    Attributes:
+        mail: the raw bytes before the diffs, which are the mail header and the message with its fields.
+    """
 
     name: str
     author: str
     title: str
     message: str
     fields: dict[str, str]
+    mail: bytes
     diffs: tuple[FileDiff, ...]
 
 
 def parse(name: str, raw: bytes) -> Patch:
-    """Read the bytes of a patch file.
+    """Read the bytes of a mail, with any number of diffs in it.
 
     Raises:
         SeriesError: the text is not a patch of the expected form; says where.
@@ -81,9 +86,7 @@ def parse(name: str, raw: bytes) -> Patch:
     mail = email.message_from_bytes(header + b"\n\n", policy=email.policy.default)
     if not mail["Subject"]:
         raise SeriesError(f"{name}: no Subject in the mail header")
-    start = 0 if body.startswith(DIFF_START) else body.find(b"\n" + DIFF_START) + 1
-    if start == 0 and not body.startswith(DIFF_START):
-        raise SeriesError(f"{name}: no diff in it")
+    start = 0 if body.startswith(DIFF_START) else body.find(b"\n" + DIFF_START) + 1 or len(body)
     introduction = body[:start].decode("utf-8", errors="replace")
     message, fields = _message_and_fields(re.split(r"(?:\A|\n)---\n", introduction)[0])
     return Patch(
@@ -92,7 +95,8 @@ def parse(name: str, raw: bytes) -> Patch:
         title=SUBJECT_TAG.sub("", " ".join(str(mail["Subject"]).split())),
         message=message,
         fields=fields,
-        diffs=_parse_diffs(name, body[start:]),
+        mail=raw[: len(raw) - len(body) + start],
+        diffs=parse_diffs(name, body[start:]),
     )
 
 
@@ -116,7 +120,12 @@ def _message_and_fields(text: str) -> tuple[str, dict[str, str]]:
     return "\n".join(prose).strip(), fields
 
 
-def _parse_diffs(name: str, body: bytes) -> tuple[FileDiff, ...]:
+def parse_diffs(name: str, body: bytes) -> tuple[FileDiff, ...]:
+    """Read diffs that follow one another without a mail around them.
+
+    Raises:
+        SeriesError: the text is something else; says where.
+    """
     lines = body.split(b"\n")
     if lines[-1] == b"":
         lines.pop()

@@ -1,24 +1,58 @@
-"""The patch series on disk: which release is served by which lane, and the patches of a lane in order."""
+"""The patch series on disk: which release is served by which lane, and the patches of a lane in order.
+
+A patch is a mail in `common`, with the diffs of the files that are the same in every lane, and the diffs of upstream's
+own files in the folder of the lane. Those are written against one release, the base of the lane; their blob ids for
+another release are in releases.toml.
+"""
 
 import os
+import re
 import tomllib
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from exact_resume import patchfile
 from exact_resume.errors import SeriesError, UsageError
-from exact_resume.patchfile import Patch
+from exact_resume.patchfile import FileDiff, Patch
 
 PATCHES_VARIABLE = "EXACT_RESUME_PATCHES"
 RELEASES_FILE = "releases.toml"
 SERIES_FILE = "series"
+COMMON = "common"
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release that the series serves.
+
+    Attributes:
+        version: the release of transformers.
+        lane: the lane that serves it.
+        files: for each of upstream's own files that the series changes, its git blob ids: pristine, then after each
+            patch that touches it.
+        proof: what the last proof of this release wrote; None before that.
+    """
+
+    version: str
+    lane: str
+    files: dict[str, tuple[str, ...]]
+    proof: dict | None = None
 
 
 @dataclass(frozen=True)
 class Series:
-    """The patches of one lane, in the order in which they are applied."""
+    """The patches of one lane, in the order in which they are applied.
+
+    Attributes:
+        lane: the name of the lane.
+        base: the release that its diffs of upstream's own files are written against.
+        patches: the patches in order.
+    """
 
     lane: str
+    base: str
     patches: tuple[Patch, ...]
 
     @property
@@ -61,18 +95,62 @@ def patches_folder() -> Path:
     raise SeriesError(f"no patches were found beside {package}; the installation is incomplete")
 
 
-def load_releases(folder: Path | None = None) -> dict[str, str]:
-    """Return the lane of each supported release, in the order of releases.toml.
+def load_releases(folder: Path | None = None) -> dict[str, Release]:
+    """Return the supported releases by version, newest first.
 
     Raises:
         SeriesError: releases.toml is damaged.
     """
-    path = (folder or patches_folder()) / RELEASES_FILE
+    folder = folder or patches_folder()
+
+    def read(table: dict) -> dict[str, Release]:
+        return {version: _release(version, entry) for version, entry in table["releases"].items()}
+
+    releases = _read_table(folder, read)
+    return {version: releases[version] for version in sorted(releases, key=version_key, reverse=True)}
+
+
+def load_lanes(folder: Path | None = None) -> dict[str, str]:
+    """Return the base release of each lane, in the order of releases.toml.
+
+    Raises:
+        SeriesError: releases.toml is damaged.
+    """
+    return _read_table(
+        folder or patches_folder(), lambda table: {lane: str(entry["base"]) for lane, entry in table["lanes"].items()}
+    )
+
+
+def _read_table(folder: Path, read):
+    path = folder / RELEASES_FILE
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-        return {release: str(entry["lane"]) for release, entry in table["releases"].items()}
+        return read(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SeriesError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _release(version: str, entry: dict) -> Release:
+    files = {path: tuple(map(str, blobs)) for path, blobs in entry["files"].items()}
+    return Release(version, str(entry["lane"]), files, entry.get("proof"))
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    """Return the leading numbers of a version, by which releases are ordered; none for a text without them."""
+    match = re.match(r"\d+(\.\d+)*", version)
+    return tuple(map(int, match.group().split("."))) if match else ()
+
+
+def nearest(version: str, folder: Path | None = None) -> str:
+    """Return the supported release nearest to a version.
+
+    Releases with the same first two numbers come before all others; among these the newest that is not newer than
+    the version, else the oldest.
+    """
+    releases = list(load_releases(folder))
+    wanted = version_key(version)
+    candidates = [release for release in releases if version_key(release)[:2] == wanted[:2]] or releases
+    older = [release for release in candidates if version_key(release) <= wanted]
+    return older[0] if older else candidates[-1]
 
 
 def series_names(lane_folder: Path) -> list[str]:
@@ -91,26 +169,37 @@ def series_names(lane_folder: Path) -> list[str]:
 
 
 def load_lane(lane: str, folder: Path | None = None) -> Series:
-    """Read every patch of a lane.
+    """Read every patch of a lane; the blob ids of upstream's own files are those of its base release.
 
     Raises:
         SeriesError: the lane, a patch in it or its form is damaged.
     """
-    lane_folder = (folder or patches_folder()) / lane
-    patches = []
-    for name in series_names(lane_folder):
-        try:
-            raw = (lane_folder / name).read_bytes()
-        except OSError as error:
-            raise SeriesError(f"{lane_folder / name}: cannot be read: {error.strerror}") from error
-        patches.append(patchfile.parse(name, raw))
+    folder = folder or patches_folder()
+    lanes = load_lanes(folder)
+    if lane not in lanes:
+        raise SeriesError(f"{folder / RELEASES_FILE}: has no lane {lane}")
+    patches = tuple(read_patch(name, lane, folder) for name in series_names(folder / lane))
     if not patches:
-        raise SeriesError(f"{lane_folder / SERIES_FILE}: lists no patch")
-    return Series(lane, tuple(patches))
+        raise SeriesError(f"{folder / lane / SERIES_FILE}: lists no patch")
+    return Series(lane, lanes[lane], patches)
+
+
+def read_patch(name: str, lane: str, folder: Path) -> Patch:
+    """Read one patch of a lane: the mail with its diffs, followed by the diffs of the lane, if there are any.
+
+    Raises:
+        SeriesError: a file cannot be read, or is not of the expected form.
+    """
+    patch = patchfile.parse(f"{COMMON}/{name}", _read(folder / COMMON / name))
+    own = folder / lane / name
+    diffs = patchfile.parse_diffs(f"{lane}/{name}", _read(own)) if own.exists() else ()
+    for path in {diff.path for diff in patch.diffs} & {diff.path for diff in diffs}:
+        raise SeriesError(f"{lane}/{name}: {path}: {COMMON}/{name} changes this file as well")
+    return replace(patch, name=name, diffs=patch.diffs + diffs)
 
 
 def for_release(release: str, folder: Path | None = None) -> Series:
-    """Read the series that serves a release.
+    """Read the series that serves a release, with the blob ids that upstream's own files have in this release.
 
     Raises:
         UsageError: no lane serves the release.
@@ -123,4 +212,33 @@ def for_release(release: str, folder: Path | None = None) -> Series:
             f"transformers {release} has no patch series; supported releases: {', '.join(releases)}; "
             "use a tree of one of these; nothing was changed"
         )
-    return load_lane(releases[release], folder)
+    series = load_lane(releases[release].lane, folder)
+    return replace(series, patches=_with_blobs(series.patches, releases[release]))
+
+
+def _with_blobs(patches: tuple[Patch, ...], release: Release) -> tuple[Patch, ...]:
+    touches = Counter(diff.path for patch in patches for diff in patch.diffs)
+    created = {diff.path for patch in patches for diff in patch.diffs if diff.is_new}
+    for path in sorted(touches.keys() - created | release.files.keys()):
+        known = len(release.files.get(path, ()))
+        if known != touches[path] + 1:
+            raise SeriesError(
+                f"{RELEASES_FILE}: release {release.version}: {path}: "
+                f"{known} blob ids, where lane {release.lane} needs {touches[path] + 1}"
+            )
+    steps = {path: pairwise(blobs) for path, blobs in release.files.items()}
+
+    def rewritten(diff: FileDiff) -> FileDiff:
+        if diff.path not in steps:
+            return diff
+        old, new = next(steps[diff.path])
+        return replace(diff, old_blob=old, new_blob=new)
+
+    return tuple(replace(patch, diffs=tuple(map(rewritten, patch.diffs))) for patch in patches)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SeriesError(f"{path}: cannot be read: {error.strerror}") from error

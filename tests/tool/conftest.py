@@ -1,5 +1,6 @@
 """A tiny transformers tree and a tiny patch series for it, made with real git repositories."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from exact_resume.git import blob_id
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 RELEASE = "9.9.0"
@@ -70,7 +73,8 @@ def git(folder, *arguments):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     environment |= {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "LC_ALL": "C.UTF-8"}
     identity = ["-c", "user.name=A Müller", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"]
-    subprocess.run(["git", *identity, *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+    command = ["git", *identity, *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True).stdout
 
 
 def make_lane(work, lane_folder, pristine, steps, fields=FIELDS):
@@ -86,13 +90,48 @@ def make_lane(work, lane_folder, pristine, steps, fields=FIELDS):
         git(origin, "add", ".")
         git(origin, "commit", "-m", f"{title}\n\nWithout it a resumed run differs.\n\n{fields}")
         trees.append(snapshot_copy(origin, work / f"tree-{number}"))
-    lane_folder.mkdir(parents=True)
-    options = ["--full-index", "--no-signature", "--zero-commit", "-o", str(lane_folder)]
-    git(origin, "format-patch", *options, f"HEAD~{len(steps)}")
-    names = sorted(path.name for path in lane_folder.glob("*.patch"))
+    names = [write_patch(origin, lane_folder, f"HEAD~{len(steps) - n}", n, pristine) for n in range(1, len(steps) + 1)]
     (lane_folder / "series").write_text("# in order\n\n" + "".join(f"{name}\n" for name in names))
-    (lane_folder.parent / "releases.toml").write_text(f'[releases."{RELEASE}"]\nlane = "{lane_folder.name}"\n')
+    write_releases(lane_folder, pristine, trees)
     return names, trees
+
+
+def write_patch(origin, lane_folder, commit, number, pristine):
+    """Write one commit: its mail into `common`, the diffs of pristine files beside the series; return the name."""
+    common = lane_folder.parent / "common"
+    for folder in (common, lane_folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    mail = git(
+        origin,
+        "format-patch",
+        "-1",
+        "--stdout",
+        "--full-index",
+        "--no-signature",
+        "--zero-commit",
+        "--no-stat",
+        commit,
+    )
+    name = f"{number:04}-{git(origin, 'log', '-1', '--format=%f', commit).decode().strip()}.patch"
+    diff = ["diff-tree", "-p", "--no-commit-id", "--full-index"]
+    others = git(origin, *diff, commit, "--", ".", *(f":(exclude){path}" for path in pristine))
+    own = git(origin, *diff, "-U1", commit, "--", *pristine)
+    (common / name).write_bytes(mail[: mail.index(b"diff --git ")] + others)
+    if own:
+        (lane_folder / name).write_bytes(own)
+    return name
+
+
+def write_releases(lane_folder, pristine, trees):
+    """Write releases.toml for one release and one lane, from the trees after each patch."""
+    lines = [f'[lanes."{lane_folder.name}"]', f'base = "{RELEASE}"', "", f'[releases."{RELEASE}"]']
+    lines += [f'lane = "{lane_folder.name}"', f'[releases."{RELEASE}".files]']
+    for path in sorted(pristine):
+        blobs = [blob_id((tree / path).read_bytes()) for tree in trees]
+        chain = [blob for place, blob in enumerate(blobs) if place == 0 or blob != blobs[place - 1]]
+        if len(chain) > 1:
+            lines.append(f'"{path}" = {json.dumps(chain)}')
+    (lane_folder.parent / "releases.toml").write_text("\n".join(lines) + "\n")
 
 
 def snapshot_copy(source, destination):
@@ -176,6 +215,12 @@ def own_patches(world, monkeypatch):
     world.patches = Path(shutil.copytree(world.patches, world.work / "own-patches"))
     monkeypatch.setenv("EXACT_RESUME_PATCHES", str(world.patches))
     return world.patches / LANE
+
+
+@pytest.fixture
+def own_mails(own_patches):
+    """The mails of the series that a test may damage."""
+    return own_patches.parent / "common"
 
 
 @pytest.fixture

@@ -164,7 +164,7 @@ def test_a_context_that_differs_in_blanks_only_is_not_forgiven(world):
 
 
 def test_an_edit_of_the_context_is_not_forgiven(world):
-    world.edit(TRAINER, "line 12\n", "forked 12\n")
+    world.edit(TRAINER, "line 11\n", "forked 11\n")
     refused(world, f"{TRAINER}: hunk 1 of {world.names[0]}")
 
 

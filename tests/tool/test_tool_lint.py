@@ -27,13 +27,15 @@ def test_a_series_in_order_has_no_findings_and_its_figures_are_told(own_patches,
     assert completed.returncode == 0 and completed.stdout.splitlines() == [*figures, "no findings"]
 
 
-def test_each_finding_is_one_line_and_the_exit_code_is_1(own_patches, world):
-    shutil.copy(own_patches / world.names[0], own_patches / "0009-extra.patch")
+def test_each_finding_is_one_line_and_the_exit_code_is_1(own_patches, own_mails, world):
+    for folder in (own_patches, own_mails):
+        shutil.copy(folder / world.names[0], folder / "0009-extra.patch")
     (own_patches.parent / "unused").mkdir()
     completed = world.run("lint")
     assert completed.returncode == 1 and completed.stderr == ""
     assert [line for line in completed.stdout.splitlines() if line.startswith("finding: ")] == [
         "finding: unused: no release in releases.toml uses this lane",
+        "finding: common/0009-extra.patch: no lane lists this patch",
         f"finding: {own_patches.parent}/unused/series: cannot be read: No such file or directory",
         "finding: v9.9/0009-extra.patch: not listed in series",
     ]
@@ -42,7 +44,7 @@ def test_each_finding_is_one_line_and_the_exit_code_is_1(own_patches, world):
 def test_a_listed_patch_that_is_missing(own_patches, world):
     with (own_patches / "series").open("a") as stream:
         stream.write("0009-missing.patch\n")
-    assert findings(own_patches) == ["v9.9/series: lists 0009-missing.patch, which does not exist"]
+    assert findings(own_patches) == ["v9.9/series: lists 0009-missing.patch, which does not exist in common"]
 
 
 def test_a_patch_that_is_listed_twice(own_patches, world):
@@ -53,20 +55,19 @@ def test_a_patch_that_is_listed_twice(own_patches, world):
 
 def test_a_release_whose_lane_does_not_exist(own_patches):
     with (own_patches.parent / "releases.toml").open("a") as stream:
-        stream.write('[releases."9.9.1"]\nlane = "v9.10"\n')
+        stream.write('[releases."9.9.1"]\nlane = "v9.10"\nfiles = {}\n')
     assert findings(own_patches) == ["releases.toml: release 9.9.1 names lane v9.10, which does not exist"]
 
 
 @pytest.mark.parametrize("field", ["Bug", "Origin", "Forwarded", "Applies-To"])
-def test_a_missing_or_empty_field(own_patches, world, field):
-    patch = own_patches / world.names[1]
-    replace(patch, f"\n{field}: ", f"\nX-{field}: ")
-    assert findings(own_patches) == [f"v9.9/{world.names[1]}: the field {field} is missing or empty"]
+def test_a_missing_or_empty_field(own_patches, own_mails, world, field):
+    replace(own_mails / world.names[1], f"\n{field}: ", f"\nX-{field}: ")
+    assert findings(own_patches) == [f"common/{world.names[1]}: the field {field} is missing or empty"]
 
 
-def test_an_empty_message(own_patches, world):
-    replace(own_patches / world.names[1], "Without it a resumed run differs.\n", "")
-    assert findings(own_patches) == [f"v9.9/{world.names[1]}: the message is empty"]
+def test_an_empty_message(own_patches, own_mails, world):
+    replace(own_mails / world.names[1], "Without it a resumed run differs.\n", "")
+    assert findings(own_patches) == [f"common/{world.names[1]}: the message is empty"]
 
 
 def test_short_blob_ids(own_patches, world):
@@ -90,8 +91,8 @@ def test_trailing_whitespace_in_an_added_line_only(own_patches, world):
     assert "trailing whitespace in the added line 'load more '" in found
 
 
-def test_a_file_without_a_final_newline(own_patches, world):
-    patch = own_patches / world.names[0]
+def test_a_file_without_a_final_newline(own_patches, own_mails, world):
+    patch = own_mails / world.names[0]
     replace(patch, "+    pass\n", "+    pass\n\\ No newline at end of file\n")
     (found,) = findings(own_patches)
     assert "tests/trainer/test_resume.py: the file would not end with a newline" in found

@@ -210,12 +210,15 @@ def test_a_series_that_removes_and_empties_files(lane_maker):
         "src/transformers/old/gone.py": "gone = 1\n",
         "src/transformers/kept.py": "kept = 1\n",
     }
+    path = "src/transformers/old/gone.py"
+    gone = blob_id(pristine[path].encode())
     world = lane_maker(pristine, [("Empty a file", {"src/transformers/kept.py": ""})])
     patch = next((world.patches / "v9.9").glob("*.patch"))
-    path = "src/transformers/old/gone.py"
+    table = world.patches / "releases.toml"
+    table.write_text(f'{table.read_text()}"{path}" = ["{gone}", "{"0" * 40}"]\n')
     deletion = (
         f"diff --git a/{path} b/{path}\ndeleted file mode 100755\n"
-        f"index {blob_id(pristine[path].encode())}..{'0' * 40}\n--- a/{path}\n"
+        f"index {gone}..{'0' * 40}\n--- a/{path}\n"
         "+++ /dev/null\n@@ -1 +0,0 @@\n-gone = 1\n"
     )
     patch.write_text(patch.read_text().rstrip("\n") + "\n" + deletion)

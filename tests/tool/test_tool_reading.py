@@ -1,5 +1,8 @@
 """What is read: trees, patch files, lanes and releases."""
 
+import re
+from itertools import pairwise
+
 import pytest
 
 from exact_resume import git, patchfile, patching, series, tree
@@ -32,9 +35,15 @@ def test_the_blob_ids_of_a_patch_are_those_of_the_trees(world):
 
 def test_the_raw_diffs_together_are_the_diff_part_of_the_file(world):
     for patch in series.load_lane("v9.9").patches:
-        raw = (world.patches / "v9.9" / patch.name).read_bytes()
-        text = b"".join(diff.text for diff in patch.diffs)
-        assert raw[raw.index(b"diff --git") :].rstrip(b"\n") + b"\n" == text
+        own = world.patches / "v9.9" / patch.name
+        raw = (world.patches / "common" / patch.name).read_bytes() + (own.read_bytes() if own.exists() else b"")
+        assert patch.mail + b"".join(diff.text for diff in patch.diffs) == raw
+
+
+def test_a_patch_may_leave_all_diffs_to_its_lane(world):
+    patch = series.load_lane("v9.9").patches[2]
+    assert patchfile.parse("x", (world.patches / "common" / patch.name).read_bytes()).diffs == ()
+    assert [diff.path for diff in patch.diffs] == ["tests/trainer/test_trainer.py"]
 
 
 def test_a_long_field_and_a_long_title_are_unfolded():
@@ -69,7 +78,6 @@ DIFF = "diff --git a/x b/x\nindex " + "1" * 40 + ".." + "2" * 40 + " 100644\n---
         ("+b\n", "+b\nmore\n", "not part of a diff"),
         ("+b\n", "+b\n-- \n2.39.5\n", "not part of a diff"),
         (DIFF, DIFF + DIFF, "two diffs"),
-        (DIFF, "nothing", "no diff"),
         ("Subject: t", "X: t", "no Subject"),
     ],
 )
@@ -131,7 +139,7 @@ def test_a_damaged_release_table_is_our_own_fault(own_patches, world, damage):
 
 
 def test_a_missing_patch_file_is_our_own_fault(own_patches, world):
-    (own_patches / world.names[1]).unlink()
+    (own_patches.parent / "common" / world.names[1]).unlink()
     with pytest.raises(SeriesError, match=world.names[1]):
         patching.status(world.tree)
 
@@ -155,3 +163,80 @@ def test_patches_beside_the_package_come_before_those_of_the_checkout(world, mon
     assert series.patches_folder() == outer
     (inner / "releases.toml").write_text("")
     assert series.patches_folder() == inner
+
+
+def write_releases(patches, *versions):
+    """Let releases of these versions be served by the lane, in this order, each with blob ids of its own."""
+    head, _, files = (patches / "releases.toml").read_text().partition("[releases.")
+    files = files.partition(".files]\n")[2]
+    for number, version in enumerate(versions):
+        other = re.sub("[0-9a-f]{40}", lambda match, n=number: f"{n:02}{match.group()[2:]}", files)
+        head += f'[releases."{version}"]\nlane = "v9.9"\nproof = {{number = {number}}}\n'
+        head += f'[releases."{version}".files]\n{other}'
+    (patches / "releases.toml").write_text(head)
+
+
+def test_releases_are_newest_first_and_have_their_lane_files_and_proof(own_patches, world):
+    write_releases(world.patches, "9.9.0", "9.10.0", "9.9.2", "10.0.0")
+    releases = series.load_releases()
+    assert list(releases) == ["10.0.0", "9.10.0", "9.9.2", "9.9.0"]
+    release = releases["9.10.0"]
+    assert (release.version, release.lane, release.proof) == ("9.10.0", "v9.9", {"number": 1})
+    assert [len(blobs) for blobs in release.files.values()] == [4, 2, 2]
+    assert series.load_lanes() == {"v9.9": "9.9.0"}
+
+
+def test_the_series_of_a_release_has_the_blob_ids_of_this_release(own_patches, world):
+    write_releases(world.patches, "9.9.0", "9.10.0")
+    lane, other = series.load_lane("v9.9"), series.for_release("9.10.0")
+    assert (other.lane, other.base) == (lane.lane, lane.base) == ("v9.9", "9.9.0")
+    files = series.load_releases()["9.10.0"].files
+    seen = {path: [] for path in files}
+    for mine, its in zip(lane.patches, other.patches, strict=True):
+        for before, after in zip(mine.diffs, its.diffs, strict=True):
+            assert before.text == after.text
+            if before.path in files:
+                seen[before.path].append((after.old_blob, after.new_blob))
+            else:
+                assert before == after
+    assert seen == {path: list(pairwise(blobs)) for path, blobs in files.items()}
+
+
+@pytest.mark.parametrize("damage", ["less", "more", "missing"])
+def test_blob_ids_that_do_not_go_with_the_lane_are_our_own_fault(own_patches, world, damage):
+    table = world.patches / "releases.toml"
+    line = next(line for line in table.read_text().splitlines() if "training_args" in line)
+    other = {"less": line.partition(",")[0] + "]", "more": line[:-1] + ', "x"]', "missing": ""}[damage]
+    table.write_text(table.read_text().replace(line, other))
+    known = {"less": 1, "more": 3, "missing": 0}[damage]
+    with pytest.raises(
+        SeriesError, match=rf"9\.9\.0: .*training_args\.py: {known} blob ids, where lane v9\.9 needs 2"
+    ):
+        series.for_release("9.9.0")
+
+
+def test_a_file_that_a_mail_and_its_lane_both_change_is_our_own_fault(own_patches, world):
+    mail = own_patches.parent / "common" / world.names[0]
+    mail.write_bytes(mail.read_bytes() + (own_patches / world.names[0]).read_bytes())
+    with pytest.raises(SeriesError, match=r"trainer\.py: common/0001-.* changes this file as well"):
+        series.load_lane("v9.9")
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [
+        ("9.9.1", "9.9.1"),
+        ("9.9.7", "9.9.4"),
+        ("9.9.2", "9.9.1"),
+        ("9.9.0", "9.9.1"),
+        ("9.10.0.dev0", "9.9.4"),
+        ("9.12.3", "9.12.5"),
+        ("11.0.0", "9.12.5"),
+        ("1.0.0", "9.9.1"),
+        ("5.0.0rc1", "9.9.1"),
+        ("unknown", "9.9.1"),
+    ],
+)
+def test_the_nearest_release_is_of_the_same_minor_then_older_then_newer(own_patches, world, version, expected):
+    write_releases(world.patches, "9.9.1", "9.9.4", "9.12.5")
+    assert series.nearest(version) == expected

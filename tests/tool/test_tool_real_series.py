@@ -24,10 +24,9 @@ def test_the_checkout_finds_its_own_patches(monkeypatch):
 @pytest.mark.parametrize("lane", LANES)
 def test_each_patch_is_read_completely(lane):
     for patch in series.load_lane(lane, PATCHES).patches:
-        raw = (PATCHES / lane / patch.name).read_bytes()
-        assert (
-            b"".join(diff.text for diff in patch.diffs) == raw[raw.index(b"\ndiff --git ") + 1 :].rstrip(b"\n") + b"\n"
-        )
+        files = (PATCHES / "common" / patch.name, PATCHES / lane / patch.name)
+        raw = b"".join(path.read_bytes() for path in files if path.exists())
+        assert patch.mail + b"".join(diff.text for diff in patch.diffs) == raw
         assert all(diff.hunks or diff.is_new for diff in patch.diffs)
 
 
