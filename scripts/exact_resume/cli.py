@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from exact_resume import __version__, lint, patching, readme_table
+from exact_resume import __version__, lint, patching, readme_table, wheel
 from exact_resume import series as patch_series
 from exact_resume.errors import (
     EXIT_BROKEN_PIPE,
@@ -92,6 +92,7 @@ def build_parser(*, with_verify: bool) -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="only say what would be done")
 
     _add_tree(_add(commands, "status", "say which patches a tree has", _status))
+    wheel.add_arguments(_add(commands, "wheel", "build a patched wheel from the official one", wheel.run))
     _add(commands, "list", "list the supported releases and their patches", _list)
     _add(commands, "lint", "check the patches themselves", _lint)
 
