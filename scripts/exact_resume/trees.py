@@ -14,6 +14,7 @@ from exact_resume import git, patching
 from exact_resume.errors import UsageError
 from exact_resume.series import Series, for_release
 
+PROJECT = "transformers"
 COMPARISONS = Path(__file__).parent / "comparisons"
 CACHE_VARIABLE = "EXACT_RESUME_CACHE"
 
@@ -76,24 +77,47 @@ def _cached(key: str, make: Callable[[Path], None]) -> Path:
     return target
 
 
-def _unpack_wheel(release: str, folder: Path) -> None:
+def wheel_name(version: str) -> str:
+    """Return the file name of a wheel of transformers."""
+    return f"{PROJECT}-{version}-py3-none-any.whl"
+
+
+def official_wheel(release: str) -> Path:
+    """Return the official wheel of a release, downloading it if the cache does not have it.
+
+    Raises:
+        UsageError: the wheel is not to be had, or the cache cannot be written to.
+    """
     wheels = cache_folder() / "wheels"
-    wheels.mkdir(parents=True, exist_ok=True)
-    name = f"transformers-{release}-py3-none-any.whl"
+    name = wheel_name(release)
     if not (wheels / name).is_file():
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        with tempfile.TemporaryDirectory(dir=wheels) as scratch:
-            done = subprocess.run(
-                [*command, "-d", scratch, f"transformers=={release}"], capture_output=True, text=True
+        try:
+            _download(release, wheels)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {wheels}: {error.strerror or error}; set {CACHE_VARIABLE} to another folder"
+            ) from error
+    return wheels / name
+
+
+def _download(release: str, wheels: Path) -> None:
+    name = wheel_name(release)
+    wheels.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    print(f"downloading {name}", file=sys.stderr)
+    with tempfile.TemporaryDirectory(dir=wheels) as scratch:
+        done = subprocess.run([*command, "-d", scratch, f"{PROJECT}=={release}"], capture_output=True, text=True)
+        if done.returncode != 0 or not (Path(scratch) / name).is_file():
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            raise UsageError(
+                f"the wheel of transformers {release} could not be downloaded: {reason}; "
+                f"connect to the package index, or put {name} into {wheels}"
             )
-            if done.returncode != 0 or not (Path(scratch) / name).is_file():
-                reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-                raise UsageError(
-                    f"the wheel of transformers {release} could not be downloaded: {reason}; "
-                    f"connect to the package index, or put {name} into {wheels}"
-                )
-            (Path(scratch) / name).replace(wheels / name)
-    with zipfile.ZipFile(wheels / name) as archive:
+        (Path(scratch) / name).replace(wheels / name)
+
+
+def _unpack_wheel(release: str, folder: Path) -> None:
+    with zipfile.ZipFile(official_wheel(release)) as archive:
         archive.extractall(folder, [entry for entry in archive.namelist() if entry.startswith("transformers/")])
 
 

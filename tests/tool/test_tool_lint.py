@@ -55,8 +55,11 @@ def test_a_patch_that_is_listed_twice(own_patches, world):
 
 def test_a_release_whose_lane_does_not_exist(own_patches):
     with (own_patches.parent / "releases.toml").open("a") as stream:
-        stream.write('[releases."9.9.1"]\nlane = "v9.10"\nfiles = {}\n')
-    assert findings(own_patches) == ["releases.toml: release 9.9.1 names lane v9.10, which does not exist"]
+        stream.write('[releases."9.9.1"]\nlane = "v9.10"\nfiles = {}\n[lanes."v9.11"]\nbase = "9.9.2"\n')
+    assert findings(own_patches) == [
+        "releases.toml: release 9.9.1 names lane v9.10, which does not exist",
+        "releases.toml: names lane v9.11, which does not exist",
+    ]
 
 
 @pytest.mark.parametrize("field", ["Bug", "Origin", "Forwarded", "Applies-To"])
@@ -66,7 +69,7 @@ def test_a_missing_or_empty_field(own_patches, own_mails, world, field):
 
 
 def test_an_empty_message(own_patches, own_mails, world):
-    replace(own_mails / world.names[1], "Without it a resumed run differs.\n", "")
+    replace(own_mails / world.names[1], "Without it a resumed run differs.\n\n", "")
     assert findings(own_patches) == [f"common/{world.names[1]}: the message is empty"]
 
 
