@@ -119,6 +119,8 @@ def work_out(version: str, series: Series, source: Path | None = None) -> dict[s
     chains = {path: [blob_id(contents[path])] for path in sorted(paths - created)}
     for patch in series.patches:
         diffs = tuple(diff for diff in patch.diffs if diff.path in chains)
+        if not diffs:
+            continue
         before, contents = contents, _apply(version, patch, diffs, contents)
         for diff in diffs:
             _check_unique(f"{version}: {patch.name}: {diff.path}", diff, before[diff.path], contents[diff.path])

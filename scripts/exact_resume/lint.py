@@ -7,13 +7,13 @@ from pathlib import Path
 
 from exact_resume import hunks, patchfile, replay
 from exact_resume import series as patch_series
+from exact_resume.commits import COMMON_CONTEXT, LANE_CONTEXT
 from exact_resume.errors import SeriesError
 from exact_resume.git import ABSENT
 from exact_resume.patchfile import FIELDS, FileDiff, Patch
 
 ALLOWED_FOLDERS = ("src/transformers/", "tests/trainer/")
 TRAINER = "src/transformers/trainer.py"
-COMMON_CONTEXT, LANE_CONTEXT = 3, 1
 TRAINER_LIMIT = 80
 """The changed lines in trainer.py of one lane have to stay below this, so that the series stays readable."""
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from exact_resume import hashes, pristine
+from exact_resume import commits, hashes, pristine
 from exact_resume.checkout import make_commits
+from exact_resume.commits import Commit
 from exact_resume.errors import Finding, SeriesError, UsageError
-from exact_resume.export import Commit, read_commits
 from exact_resume.patchfile import Patch
 from exact_resume.series import COMMON, RELEASES_FILE, Release, Series
 from exact_resume.tree import SOURCE_PACKAGE
@@ -24,11 +24,11 @@ def check_mails(patches: Iterable[Patch], folder: Path) -> Iterable[str]:
     created = created_paths(patches)
     reduced = tuple(replace(p, diffs=tuple(diff for diff in p.diffs if diff.path in created)) for p in patches)
     try:
-        commits = _replay("0", STAND_IN, reduced)
+        replayed = _replay("0", STAND_IN, reduced)
     except (SeriesError, UsageError) as error:
         yield f"{COMMON}: the mails do not give commits: {error}"
         return
-    for patch, commit in zip(patches, commits, strict=True):
+    for patch, commit in zip(patches, replayed, strict=True):
         if commit.mail != (folder / COMMON / patch.name).read_bytes():
             yield f"{COMMON}/{patch.name}: its commit, exported, gives other bytes"
 
@@ -42,11 +42,11 @@ def check_lane(series: Series, folder: Path) -> Iterable[str]:
     own = {diff.path for patch in series.patches for diff in patch.diffs} - created_paths(series.patches)
     files = pristine.read(series.base, None, sorted({INIT_FILE, *own}))
     try:
-        commits = _replay(series.base, files, series.patches)
+        replayed = _replay(series.base, files, series.patches)
     except SeriesError as error:
         yield f"{series.lane}: does not give commits on {series.base}: {error}"
         return
-    for patch, commit in zip(series.patches, commits, strict=True):
+    for patch, commit in zip(series.patches, replayed, strict=True):
         path = folder / series.lane / patch.name
         if commit.own != (path.read_bytes() if path.exists() else b""):
             yield f"{series.lane}/{patch.name}: its commit, exported, gives other bytes"
@@ -76,4 +76,4 @@ def _replay(release: str, files: Mapping[str, bytes | None], patches: tuple[Patc
     with tempfile.TemporaryDirectory(prefix="exact-resume-") as scratch:
         folder = Path(scratch) / "tree"
         make_commits(folder, release, files, patches)
-        return read_commits(folder)[1]
+        return commits.read(folder)[1]
