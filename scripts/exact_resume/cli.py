@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from exact_resume import __version__, lint, patching, readme_table, wheel
+from exact_resume import __version__, checkout, export, hashes, lint, patching, readme_table, wheel
 from exact_resume import series as patch_series
 from exact_resume.errors import (
     EXIT_BROKEN_PIPE,
@@ -94,7 +94,12 @@ def build_parser(*, with_verify: bool) -> argparse.ArgumentParser:
     _add_tree(_add(commands, "status", "say which patches a tree has", _status))
     wheel.add_arguments(_add(commands, "wheel", "build a patched wheel from the official one", wheel.run))
     _add(commands, "list", "list the supported releases and their patches", _list)
-    _add(commands, "lint", "check the patches themselves", _lint)
+    command = _add(commands, "lint", "check the patches themselves", _lint)
+    command.add_argument("--trees", action="store_true", help="compare them with the official wheels, too")
+
+    checkout.add_arguments(_add(commands, "checkout", "make a work tree with a commit for each patch", checkout.run))
+    export.add_arguments(_add(commands, "export", "write the series back from such a work tree", export.run))
+    hashes.add_arguments(_add(commands, "hashes", "work out what files are in each release", hashes.run))
 
     command = _add(
         commands, "readme-table", "write the table of README.md from the results of verify", readme_table.run
@@ -146,7 +151,7 @@ def _list(parsed: argparse.Namespace) -> int:
 
 
 def _lint(parsed: argparse.Namespace) -> int:
-    figures, findings = lint.check()
+    figures, findings = lint.check(trees=parsed.trees)
     _print([*figures, *(f"finding: {finding}" for finding in findings)] if findings else [*figures, "no findings"])
     return EXIT_FINDING if findings else EXIT_FINE
 

@@ -1,11 +1,13 @@
 """Check the patch series themselves; this is what continuous integration runs over a change of the patches."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from exact_resume import patchfile
+from exact_resume import hunks, patchfile, replay
 from exact_resume import series as patch_series
+from exact_resume.commits import COMMON_CONTEXT, LANE_CONTEXT
 from exact_resume.errors import SeriesError
 from exact_resume.git import ABSENT
 from exact_resume.patchfile import FIELDS, FileDiff, Patch
@@ -16,15 +18,24 @@ TRAINER_LIMIT = 85
 """The changed lines in trainer.py of one lane have to stay below this, so that the series stays readable."""
 
 
-def check(folder: Path | None = None) -> tuple[list[str], list[str]]:
-    """Check every lane; return one line of figures for each lane, and one line for each thing that is wrong."""
+def check(folder: Path | None = None, *, trees: bool = False) -> tuple[list[str], list[str]]:
+    """Check every lane; return one line of figures for each lane, and one line for each thing that is wrong.
+
+    Args:
+        folder: the folder of the patches.
+        trees: replay the lanes on the published files of their releases as well, which needs the official wheels.
+
+    Raises:
+        UsageError: an official wheel is not to be had.
+    """
     folder = folder or patch_series.patches_folder()
     findings = [*check_releases(folder), *check_common(folder)]
     figures = []
+    replayed = set()
     for lane in lanes(folder):
         patches, lane_findings = read_lane(folder, lane)
-        findings += lane_findings
-        findings += (f"{lane}/{finding}" for finding in check_patches(patches))
+        lane_findings += (f"{lane}/{finding}" for finding in check_patches(patches))
+        lane_findings += check_places(folder, lane, patches)
         changed = changed_lines(patches, TRAINER)
         figures.append(
             f"{lane}: {len(patches)} patches, {changed} changed lines in {TRAINER}, limit: below {TRAINER_LIMIT}"
@@ -33,6 +44,16 @@ def check(folder: Path | None = None) -> tuple[list[str], list[str]]:
             findings.append(
                 f"{lane}: {changed} changed lines in {TRAINER}; the series has to stay below {TRAINER_LIMIT}"
             )
+        names = tuple(patch.name for patch in patches)
+        # Lanes with the same patches have the same mails; where something is wrong, more would only follow from it.
+        if not lane_findings and names not in replayed:
+            replayed.add(names)
+            lane_findings += replay.check_mails(patches, folder)
+        findings += lane_findings
+    if not findings:
+        findings += check_blobs(folder)
+    if trees and not findings:
+        findings += check_trees(folder)
     # What is wrong with a mail shows in every lane.
     return figures, list(dict.fromkeys(findings))
 
@@ -60,6 +81,11 @@ def check_releases(folder: Path) -> Iterable[str]:
             yield f"{lane}: no release in {patch_series.RELEASES_FILE} uses this lane"
         elif lane not in bases:
             yield f"{lane}: {patch_series.RELEASES_FILE} does not name its base"
+        elif bases[lane] not in releases or releases[bases[lane]].lane != lane:
+            yield f"{lane}: its base, {bases[lane]}, is not served by it in {patch_series.RELEASES_FILE}"
+    for lane in bases:
+        if lane not in existing:
+            yield f"{patch_series.RELEASES_FILE}: names lane {lane}, which does not exist"
 
 
 def check_common(folder: Path) -> Iterable[str]:
@@ -114,16 +140,58 @@ def read_lane(folder: Path, lane: str) -> tuple[list[Patch], list[str]]:
 
 def check_patches(patches: list[Patch]) -> Iterable[str]:
     """Check the diffs of each patch, and that the blob ids of the patches follow on one another."""
+    created = replay.created_paths(patches)
     latest: dict[str, tuple[str, str]] = {}
     for patch in patches:
         if not patch.diffs:
             yield f"{patch.name}: changes no file"
         for diff in patch.diffs:
-            yield from (f"{patch.name}: {diff.path}: {what}" for what in check_diff(diff))
+            context = COMMON_CONTEXT if diff.path in created else LANE_CONTEXT
+            problems = (*check_diff(diff), *hunks.check(diff, context))
+            yield from (f"{patch.name}: {diff.path}: {what}" for what in problems)
             blob, author = latest.get(diff.path, (diff.old_blob, patch.name))
             if blob != diff.old_blob:
                 yield f"{patch.name}: {diff.path}: starts from {diff.old_blob}, but {author} leaves {blob}"
             latest[diff.path] = diff.new_blob, patch.name
+
+
+def check_places(folder: Path, lane: str, patches: list[Patch]) -> Iterable[str]:
+    """Check that the files that the series creates are in the mails, and upstream's own in the lane."""
+    created = replay.created_paths(patches)
+    for patch in patches:
+        mail = patchfile.parse(patch.name, (folder / patch_series.COMMON / patch.name).read_bytes())
+        for diff in patch.diffs:
+            if diff in mail.diffs and diff.path not in created:
+                yield f"{patch_series.COMMON}/{patch.name}: {diff.path}: upstream's own, which belongs to each lane"
+            elif diff not in mail.diffs and diff.path in created:
+                yield f"{lane}/{patch.name}: {diff.path}: created here, which belongs to {patch_series.COMMON}"
+
+
+def check_blobs(folder: Path) -> Iterable[str]:
+    """Check that the blob ids of each release go with its lane, and those of the base with the diffs of the lane."""
+    for version in patch_series.load_releases(folder):
+        try:
+            series = patch_series.for_release(version, folder)
+        except SeriesError as error:
+            yield str(error)
+            continue
+        if version == series.base and series != patch_series.load_lane(series.lane, folder):
+            yield f"{patch_series.RELEASES_FILE}: release {version}: other blob ids than in its lane, {series.lane}"
+
+
+def check_trees(folder: Path) -> Iterable[str]:
+    """Compare with what the published files of each release give."""
+    series = {lane: patch_series.load_lane(lane, folder) for lane in patch_series.load_lanes(folder)}
+    for lane in series.values():
+        _say(f"{lane.lane}: replaying it on {lane.base}")
+        yield from replay.check_lane(lane, folder)
+    for version, release in patch_series.load_releases(folder).items():
+        _say(f"{version}: applying {release.lane}")
+        yield from replay.check_release(release, series[release.lane])
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def check_header(patch: Patch) -> Iterable[str]:

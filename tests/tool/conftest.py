@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from exact_resume.git import blob_id
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 RELEASE = "9.9.0"
+OLDER = "9.8.0"
 LANE = "v9.9"
 FIELDS = "Bug: https://example.org/1\nOrigin: vendor\nForwarded: not-needed\nApplies-To: 9.9.0\n"
 
@@ -91,7 +93,7 @@ def make_lane(work, lane_folder, pristine, steps, fields=FIELDS):
         git(origin, "commit", "-m", f"{title}\n\nWithout it a resumed run differs.\n\n{fields}")
         trees.append(snapshot_copy(origin, work / f"tree-{number}"))
     names = [write_patch(origin, lane_folder, f"HEAD~{len(steps) - n}", n, pristine) for n in range(1, len(steps) + 1)]
-    (lane_folder / "series").write_text("# in order\n\n" + "".join(f"{name}\n" for name in names))
+    (lane_folder / "series").write_text("".join(f"{name}\n" for name in names))
     write_releases(lane_folder, pristine, trees)
     return names, trees
 
@@ -116,7 +118,8 @@ def write_patch(origin, lane_folder, commit, number, pristine):
     diff = ["diff-tree", "-p", "--no-commit-id", "--full-index"]
     others = git(origin, *diff, commit, "--", ".", *(f":(exclude){path}" for path in pristine))
     own = git(origin, *diff, "-U1", commit, "--", *pristine)
-    (common / name).write_bytes(mail[: mail.index(b"diff --git ")] + others)
+    head = mail[: mail.index(b"diff --git ")]
+    (common / name).write_bytes(head + others if others else head.rstrip(b"\n") + b"\n")
     if own:
         (lane_folder / name).write_bytes(own)
     return name
@@ -234,6 +237,40 @@ def lane_maker(tmp_path, monkeypatch):
         return World(patches, names, trees, snapshot_copy(trees[0], tmp_path / "tree"), tmp_path)
 
     return make
+
+
+@pytest.fixture
+def maintained(lane_maker, monkeypatch):
+    """A world whose release, and an older one with other line numbers, are in the cache as wheels."""
+    pristine = {path: text for path, text in PRISTINE.items() if not path.startswith("tests/")}
+    world = lane_maker(pristine, [step for step in STEPS if step[0] != "Widen the trainer tests"])
+    monkeypatch.setenv("EXACT_RESUME_CACHE", str(world.work / "cache"))
+    write_wheel(world.work / "cache", RELEASE, pristine)
+    older = pristine | {
+        "src/transformers/__init__.py": f'__version__ = "{OLDER}"\n',
+        "src/transformers/trainer.py": "one\nmore\n" + pristine["src/transformers/trainer.py"],
+    }
+    write_wheel(world.work / "cache", OLDER, older)
+    return world
+
+
+def write_wheel(cache, release, files):
+    """Put a wheel with the package into the cache."""
+    (cache / "wheels").mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(cache / "wheels" / f"transformers-{release}-py3-none-any.whl", "w") as wheel:
+        for path, text in files.items():
+            wheel.writestr(path.removeprefix("src/"), text)
+
+
+@pytest.fixture(name="write_wheel")
+def write_wheel_fixture(maintained):
+    """Put a wheel with the package into the cache of the world."""
+    return lambda release, files: write_wheel(maintained.work / "cache", release, files)
+
+
+@pytest.fixture(name="git")
+def git_fixture():
+    return git
 
 
 @pytest.fixture(name="snapshot")

@@ -220,9 +220,9 @@ def test_a_reader_that_goes_away_causes_no_noise(world):
     assert completed.returncode == 141 and completed.stderr == b""
 
 
-def test_no_command_but_verify_imports_what_training_needs(world):
+def test_no_command_but_verify_imports_what_training_needs(own_patches, world):
     poisoned = world.work / "poisoned"
-    for name in ("torch", "transformers", "numpy", "accelerate", "rich", "unidiff"):
+    for name in ("torch", "transformers", "numpy", "accelerate", "filelock", "rich", "unidiff"):
         (poisoned / name).mkdir(parents=True)
         (poisoned / name / "__init__.py").write_text("raise SystemExit('imported what it must not')\n")
     # A verify module that cannot be imported must not be in the way either.
@@ -232,8 +232,17 @@ def test_no_command_but_verify_imports_what_training_needs(world):
     for arguments in (["status", world.tree], ["apply", world.tree], ["revert", world.tree], ["list"], ["--help"]):
         completed = world.run(*arguments, PYTHONPATH=path)
         assert completed.returncode == 0, completed
-    completed = world.run("lint", PYTHONPATH=path)
-    assert completed.returncode == 0, completed
+    work, pristine = world.work / "work", world.work / "pristine"
+    pristine.mkdir()
+    world.tree.rename(pristine / "9.9.0")
+    for arguments in (
+        ["lint"],
+        ["checkout", "9.9.0", work, "--pristine-from", pristine / "9.9.0"],
+        ["export", work],
+        ["hashes", "--pristine-from", pristine],
+    ):
+        completed = world.run(*arguments, PYTHONPATH=path)
+        assert completed.returncode == 0, completed
     assert_refused(world, world.run("verify", PYTHONPATH=path), "verify is not available")
 
 

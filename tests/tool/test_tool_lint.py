@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
-from exact_resume import lint, patching
+from exact_resume import hunks as hunks_module
+from exact_resume import lint, patchfile, patching, series
+from exact_resume.git import blob_id
 
 
 def findings(own_patches):
@@ -21,7 +23,7 @@ def test_a_series_in_order_has_no_findings_and_its_figures_are_told(own_patches,
     figures, found = lint.check(own_patches.parent)
     assert found == []
     assert figures == [
-        "v9.9: 4 patches, 10 changed lines in src/transformers/trainer.py, limit: below 80",
+        "v9.9: 4 patches, 10 changed lines in src/transformers/trainer.py, limit: below 85",
     ]
     completed = world.run("lint")
     assert completed.returncode == 0 and completed.stdout.splitlines() == [*figures, "no findings"]
@@ -55,8 +57,11 @@ def test_a_patch_that_is_listed_twice(own_patches, world):
 
 def test_a_release_whose_lane_does_not_exist(own_patches):
     with (own_patches.parent / "releases.toml").open("a") as stream:
-        stream.write('[releases."9.9.1"]\nlane = "v9.10"\nfiles = {}\n')
-    assert findings(own_patches) == ["releases.toml: release 9.9.1 names lane v9.10, which does not exist"]
+        stream.write('[releases."9.9.1"]\nlane = "v9.10"\nfiles = {}\n[lanes."v9.11"]\nbase = "9.9.2"\n')
+    assert findings(own_patches) == [
+        "releases.toml: release 9.9.1 names lane v9.10, which does not exist",
+        "releases.toml: names lane v9.11, which does not exist",
+    ]
 
 
 @pytest.mark.parametrize("field", ["Bug", "Origin", "Forwarded", "Applies-To"])
@@ -66,7 +71,7 @@ def test_a_missing_or_empty_field(own_patches, own_mails, world, field):
 
 
 def test_an_empty_message(own_patches, own_mails, world):
-    replace(own_mails / world.names[1], "Without it a resumed run differs.\n", "")
+    replace(own_mails / world.names[1], "Without it a resumed run differs.\n\n", "")
     assert findings(own_patches) == [f"common/{world.names[1]}: the message is empty"]
 
 
@@ -102,6 +107,170 @@ def test_a_patch_file_without_a_final_newline(own_patches, world):
     patch = own_patches / world.names[0]
     patch.write_bytes(patch.read_bytes().rstrip(b"\n"))
     assert findings(own_patches) == [f"v9.9/{world.names[0]}: does not end with a newline"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Subject: [PATCH] ", "Subject: [PATCH 2/4] "),
+        ("Date: ", "Date:  "),
+        ("\nBug: ", "\n\nBug: "),
+        ("\ndiff --git", "\n---\n 2 files changed\n\ndiff --git"),
+        ("@@ -0,0 +1 @@", "@@ -0,0 +1,1 @@"),
+        ("+state = 1\n", "+state = 1\n\n"),
+    ],
+)
+def test_a_mail_that_its_commit_does_not_give_back(own_patches, own_mails, world, old, new):
+    replace(own_mails / world.names[1], old, new)
+    assert findings(own_patches) == [f"common/{world.names[1]}: its commit, exported, gives other bytes"]
+
+
+def test_a_blob_id_that_the_diffs_of_a_created_file_do_not_give(own_patches, own_mails, world):
+    wrong = "1" * 40
+    for name in (world.names[1], world.names[3]):
+        replace(own_mails / name, blob_id(b"state = 1\n"), wrong)
+    assert findings(own_patches) == [
+        f"common/{name}: its commit, exported, gives other bytes" for name in (world.names[1], world.names[3])
+    ]
+
+
+def test_mails_that_give_no_commits(own_patches, own_mails, world):
+    replace(own_mails / world.names[3], "-state = 1\n", "-state = 7\n")
+    (finding,) = findings(own_patches)
+    assert finding.startswith("common: the mails do not give commits: git am failed: ")
+
+
+def test_diffs_in_the_wrong_place(own_patches, own_mails, world):
+    mail, own = own_mails / world.names[1], own_patches / world.names[1]
+    head, first, second = mail.read_bytes().partition(b"diff --git a/src/transformers/resume/state.py")
+    mail.write_bytes(head + own.read_bytes())
+    own.write_bytes(first + second)
+    where = world.names[1]
+    assert findings(own_patches) == [
+        f"common/{where}: src/transformers/trainer.py: upstream's own, which belongs to each lane",
+        f"common/{where}: src/transformers/training_args.py: upstream's own, which belongs to each lane",
+        f"v9.9/{where}: src/transformers/resume/state.py: created here, which belongs to common",
+    ]
+
+
+def test_a_patch_that_no_lane_lists(own_patches, world):
+    (own_patches / "series").write_text("".join(f"{name}\n" for name in world.names[:3]))
+    assert findings(own_patches)[:2] == [
+        f"common/{world.names[3]}: no lane lists this patch",
+        f"v9.9/{world.names[3]}: not listed in series",
+    ]
+
+
+def test_a_patch_that_changes_nothing(own_patches, world):
+    (own_patches / world.names[2]).unlink()
+    assert findings(own_patches) == [f"v9.9/{world.names[2]}: changes no file"]
+
+
+def edit_table(own_patches, *subs):
+    for old, new in subs:
+        replace(own_patches.parent / "releases.toml", old, new)
+
+
+def test_blob_ids_of_a_release_that_do_not_go_with_its_lane(own_patches):
+    arguments = series.load_releases()["9.9.0"].files["src/transformers/training_args.py"]
+    edit_table(own_patches, (f', "{arguments[1]}"', ""))
+    (finding,) = findings(own_patches)
+    assert finding.startswith("releases.toml: release 9.9.0: src/transformers/training_args.py: 1 blob ids")
+    edit_table(own_patches, (f'"{arguments[0]}"', f'"{"1" * 40}", "{arguments[1]}"'))
+    assert findings(own_patches) == ["releases.toml: release 9.9.0: other blob ids than in its lane, v9.9"]
+
+
+def test_a_base_that_the_lane_does_not_serve(own_patches):
+    edit_table(own_patches, ('base = "9.9.0"', 'base = "9.8.0"'))
+    assert findings(own_patches) == ["v9.9: its base, 9.8.0, is not served by it in releases.toml"]
+
+
+def test_a_lane_without_a_base(own_patches):
+    edit_table(own_patches, ('[lanes."v9.9"]\nbase = "9.9.0"\n', "lanes = {}\n"))
+    assert findings(own_patches) == ["v9.9: releases.toml does not name its base"]
+
+
+def test_the_published_files_are_compared_on_demand(maintained, write_wheel):
+    completed = maintained.run("lint", "--trees")
+    assert completed.returncode == 0, completed
+    assert completed.stderr.splitlines() == ["v9.9: replaying it on 9.9.0", "9.9.0: applying v9.9"]
+    own = maintained.patches / "v9.9" / maintained.names[0]
+    replace(own, "@@ -9,3 +9,3 @@ line 8\n", "@@ -9,3 +9,3 @@\n")
+    assert lint.check()[1] == []
+    assert lint.check(trees=True)[1] == [f"v9.9/{own.name}: its commit, exported, gives other bytes"]
+
+
+def test_published_files_that_a_lane_does_not_fit_and_blob_ids_that_they_do_not_give(maintained, write_wheel):
+    maintained.run("hashes", "--add", "9.8.0", "--lane", "v9.9")
+    files = {
+        "src/transformers/__init__.py": '__version__ = "9.8.0"\n',
+        "src/transformers/trainer.py": "".join(f"line {n}\n" for n in range(1, 91)),
+        "src/transformers/training_args.py": "".join(f"line {n}\n" for n in range(1, 31)),
+    }
+    write_wheel("9.8.0", files)
+    other = "releases.toml: release 9.8.0: other blob ids than its published files give; run hashes"
+    assert lint.check(trees=True)[1] == [other]
+    write_wheel("9.9.0", files | {"src/transformers/trainer.py": "".join(f"line {n}\n" for n in range(20, 91))})
+    found = lint.check(trees=True)[1]
+    assert found[0].startswith("v9.9: does not give commits on 9.9.0: git am failed: ")
+    assert found[1:] == [f"9.9.0: {maintained.names[0]}: src/transformers/trainer.py: hunk 1 does not fit", other]
+
+
+def found_in(*hunks, context=1):
+    """Return what is found in the hunks, which are lines without their ends."""
+    head = f"diff --git a/x b/x\nindex {'1' * 40}..{'2' * 40} 100644\n--- a/x\n+++ b/x\n"
+    text = head + "".join(f"{line}\n" for hunk in hunks for line in hunk)
+    (diff,) = patchfile.parse_diffs("p", text.encode())
+    return list(hunks_module.check(diff, context))
+
+
+IN_ORDER = ["@@ -4,3 +4,4 @@ def f():", " before", "-old", "+new", "+more", " after"]
+
+
+def test_hunks_in_order():
+    later = ["@@ -8,2 +9,1 @@", " before", "-last"]
+    assert found_in(IN_ORDER, later) == []
+    assert found_in(["@@ -0,0 +1,2 @@", "+a", "+b"], context=3) == []
+    assert found_in(["@@ -1 +1 @@", "-    a", "+a"]) == []
+    assert found_in(["@@ -1,3 +1,3 @@", "-b", " c", "+b", " d"]) == []
+
+
+@pytest.mark.parametrize(
+    ("hunks", "found"),
+    [
+        (
+            [["@@ -4,3 +5,3 @@", *IN_ORDER[1:4], " after"]],
+            "hunk 1: its line numbers do not go with the hunks before it",
+        ),
+        ([IN_ORDER, ["@@ -9,2 +9,2 @@", " x", "-a", "+b"]], "hunk 2: its line numbers do not go"),
+        ([IN_ORDER, ["@@ -7,2 +8,2 @@", " x", "-a", "+b"]], "hunk 2: git would write it together"),
+        ([["@@ -4,4 +4,4 @@", " x", *IN_ORDER[1:4], " after"]], "hunk 1: more context than 1"),
+        ([["@@ -4,4 +4,4 @@", *IN_ORDER[1:4], " after", " x"]], "hunk 1: more context than 1"),
+        ([["@@ -4,7 +4,7 @@", *IN_ORDER[1:4], " 1", " 2", " 3", "-c", "+d", " after"]], "hunk 1: more context than 1"),
+        ([["@@ -4,2 +4,2 @@", "-a", "+b", " after"]], "hunk 1: less context than 1"),
+        ([["@@ -4,2 +4,2 @@", " x", "-a", "+b"], ["@@ -9,2 +9 @@", " x", "-a"]], "hunk 1: less context than 1"),
+        ([["@@ -1,2 +1,2 @@", " x", " y"]], "hunk 1: changes nothing"),
+        ([["@@ -1 +1 @@", "+a", "-b"]], "hunk 1: removed lines have to come before added ones"),
+        ([["@@ -1 +1,3 @@", "-a", "+b", "+a", "+c"]], "hunk 1: removes and adds the line 'a'"),
+        ([["@@ -1 +1 @@", "-a = 1", "+a =  1"]], "hunk 1: changes only blanks in the line 'a = 1'"),
+        ([["@@ -1 +1 @@", "-a ", "+a"]], "hunk 1: changes only blanks in the line 'a '"),
+        ([["@@ -1,2 +1,3 @@", " a", "+", " b"]], "hunk 1: changes empty lines only"),
+        ([["@@ -1,3 +1,2 @@", " a", "-", " b"]], "hunk 1: changes empty lines only"),
+    ],
+)
+def test_hunks_that_git_would_write_otherwise_or_that_need_not_be(hunks, found):
+    (finding,) = found_in(*hunks)
+    assert finding.startswith(found)
+
+
+@pytest.mark.parametrize("context", [0, 2])
+def test_a_lane_with_another_number_of_context_lines(lane_maker, git, context):
+    pristine = {"src/transformers/__init__.py": "", "src/transformers/x.py": "a\nb\nc\nd\ne\nf\ng\n"}
+    world = lane_maker(pristine, [("Change", {"src/transformers/x.py": "a\nb\nc\nD\ne\nf\ng\n"})])
+    diff = git(world.work / "origin", "diff", "--full-index", f"-U{context}", "HEAD~1", "HEAD")
+    (world.patches / "v9.9" / world.names[0]).write_bytes(diff)
+    (finding,) = lint.check()[1]
+    assert finding.endswith(f"x.py: hunk 1: {'more' if context else 'less'} context than 1")
 
 
 @pytest.mark.parametrize("path", ["setup.py", "tests/trainer.py", "tests/models/x.py", "src/transformers.py"])
