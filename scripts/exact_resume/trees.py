@@ -45,11 +45,11 @@ def build(name: str, release: str, *, upto: str | None = None) -> Path:
         upto: For "patched": the last patch of the series that is applied.
 
     Raises:
-        UsageError: The release is not supported, or its wheel is not to be had.
+        UsageError: The wheel of the release is not to be had, or, for a tree other than "stock", no series serves it.
     """
+    if name == STOCK:  # also of a release that has no series yet
+        return _cached(f"{release}/wheel", lambda folder: _unpack_wheel(release, folder))
     series = for_release(release)
-    if name == STOCK:
-        return _cached(f"{release}/stock", lambda folder: _unpack_wheel(release, folder))
     if name == PATCHED:
         key = _digest(*(repr(patch).encode() for patch in series.patches), (upto or "").encode())
         return _cached(f"{release}/patched-{key}", lambda folder: _patch(release, series, upto, folder))
@@ -118,7 +118,8 @@ def _download(release: str, wheels: Path) -> None:
 
 def _unpack_wheel(release: str, folder: Path) -> None:
     with zipfile.ZipFile(official_wheel(release)) as archive:
-        archive.extractall(folder, [entry for entry in archive.namelist() if entry.startswith("transformers/")])
+        # With its metadata, so that what asks for the version of transformers is told that of the tree.
+        archive.extractall(folder)
 
 
 def _patch(release: str, series: Series, upto: str | None, folder: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from exact_resume import report, trees
 from exact_resume.errors import EXIT_FINDING, EXIT_FINE, UsageError
+from exact_resume.matrix import tiers_upto
 from exact_resume.matrix.client import Client
 from exact_resume.series import load_releases
 
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _select(scenarios: list[dict[str, Any]], only: list[str] | None, every_tier: bool) -> list[dict[str, Any]]:
     if not only:
-        tiers = ("quick", "suite") if every_tier else ("quick",)
+        tiers = tiers_upto("suite" if every_tier else "quick")
         return [scenario for scenario in scenarios if scenario["tier"] in tiers]
     known = {scenario["name"] for scenario in scenarios} | {scenario["group"] for scenario in scenarios}
     unknown = sorted(set(only) - known)
@@ -104,9 +105,10 @@ def _run_matrix(folders: dict[str, Path], args: argparse.Namespace) -> dict[str,
     with Client(folders[trees.STOCK]) as client:
         environment, scenarios = client.environment, _select(client.scenarios, args.only, args.all)
         bare = client.run_experiment()
+    quick = tiers_upto("quick")
     # The other orders are shown to fail where they were proposed; what stock fails at besides, they fail at, too.
     chosen = {
-        tree: [s for s in scenarios if s["tier"] == "quick" or not args.all or tree in (trees.STOCK, trees.PATCHED)]
+        tree: [s for s in scenarios if s["tier"] in quick or not args.all or tree in (trees.STOCK, trees.PATCHED)]
         for tree in folders
     }
     # Two processes a tree, as a process imports one tree, and the last to finish should not leave cores idle for long.

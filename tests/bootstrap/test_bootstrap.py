@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import bootstrap
+from exact_resume.environments import HARNESS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -337,6 +338,10 @@ def test_torch_is_the_same_everywhere():
     tox.read(CHECKOUT / "tox.ini")
     assert bootstrap.TORCH in setup_cfg()["options.extras_require"]["verify"].split()
     assert f"{{verify,test}}: {bootstrap.TORCH}" in tox["testenv"]["deps"].strip().splitlines()
+
+
+def test_the_environment_of_a_release_gets_what_the_extra_installs():
+    assert set(HARNESS) <= set(setup_cfg()["options.extras_require"]["verify"].split())
 
 
 def test_tox_runs_the_same_commands():

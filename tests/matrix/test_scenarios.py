@@ -5,13 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from exact_resume.matrix import tiers_upto
 from exact_resume.matrix.scenarios import MODULES, SCENARIOS, basic
 from exact_resume.series import for_release
 from exact_resume.trees import DRAIN, LITERAL, PATCHED, STOCK
 
 RELEASE = "5.23.0"
 TESTED = [name for name, scenario in SCENARIOS.items() if scenario.tier != "long"]
-COMPARED = [scenario.name for scenario in basic.scenarios() if scenario.tier == "quick"]
+COMPARED = [scenario.name for scenario in basic.scenarios() if scenario.tier in tiers_upto("quick")]
 EXPECTED = tomllib.loads((Path(__file__).parent / f"expected-{RELEASE}.toml").read_text())
 
 
@@ -54,6 +55,12 @@ def test_there_are_scenarios_for_each_kind_of_loading_and_each_patch():
     assert {scenario.fixed_by for scenario in SCENARIOS.values()} == {None, *patches}
     combinations = [name for name in SCENARIOS if name.startswith("workers_") and "_prefetch_" in name]
     assert len(combinations) == 3 * 3 * 2 * 3
+
+
+def test_a_core_scenario_shows_each_patch_and_each_is_short():
+    core = [scenario for scenario in SCENARIOS.values() if scenario.tier == "core"]
+    assert {scenario.fixed_by for scenario in core} == {scenario.fixed_by for scenario in SCENARIOS.values()}
+    assert all(scenario.device == "cpu" and scenario.num_processes == 1 for scenario in core)
 
 
 def test_no_two_scenarios_have_the_same_name():

@@ -187,11 +187,11 @@ def test_what_could_not_be_run_is_a_finding(folder, capsys, broken):
 
 
 def test_verify_selects_by_tier_unless_scenarios_are_named():
-    scenarios = [{"name": tier, "group": "any", "tier": tier} for tier in ("quick", "suite", "long")]
+    scenarios = [{"name": tier, "group": "any", "tier": tier} for tier in ("core", "quick", "suite", "long")]
 
     def names(only, every_tier):
         return [scenario["name"] for scenario in verify._select(scenarios, only, every_tier)]
 
-    assert names(None, False) == ["quick"]
-    assert names(None, True) == ["quick", "suite"]
+    assert names(None, False) == ["core", "quick"]
+    assert names(None, True) == ["core", "quick", "suite"]
     assert names(["long"], False) == ["long"]

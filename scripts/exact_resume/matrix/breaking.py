@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.trainer_pt_utils import safe_globals
 
 TORCH_STATE_SIZE = torch.get_rng_state().numel()
 
@@ -80,8 +79,7 @@ def flip_a_byte(folder: Path, kind: str) -> None:
         kind: A key of `WORDS` or `OTHERS`.
     """
     for path in folder.glob("checkpoint-*/rng_state.pth"):
-        with safe_globals():
-            states = torch.load(path, weights_only=True)
+        states = torch.load(path, weights_only=False)
         position = states["exact_resume"]["position"]
         # At the end of an epoch, nothing is kept of its data.
         if kind == "step" or (position["num_batches_consumed"] > 0 and not position["is_done"]):

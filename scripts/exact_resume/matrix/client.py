@@ -9,6 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from exact_resume.environments import site_folders
+
 PACKAGE_PARENT = Path(__file__).parents[2]
 
 
@@ -18,20 +20,23 @@ class Client:
 
     Args:
         tree: A folder that holds the package `transformers/`.
+        python: The interpreter; that of this process by default. See `environments.python_for`.
     """
 
-    def __init__(self, tree: Path):
+    def __init__(self, tree: Path, python: Path | None = None):
         self._errors = tempfile.TemporaryFile()
+        # An installed copy is found without this, and what is installed beside it must not come first.
+        own = [] if str(PACKAGE_PARENT) in site_folders() else [str(PACKAGE_PARENT)]
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(tree), str(PACKAGE_PARENT)]),
+            "PYTHONPATH": os.pathsep.join([str(tree), *own]),
             # Nothing here is on the hub, so nothing need look there.
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "TRANSFORMERS_VERBOSITY": "error",
         }
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "exact_resume.matrix.serve"],
+            [str(python or sys.executable), "-m", "exact_resume.matrix.serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

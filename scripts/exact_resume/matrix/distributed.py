@@ -31,6 +31,11 @@ from exact_resume.matrix.recording import Event
 from exact_resume.matrix.running import train
 from exact_resume.matrix.scenarios import SCENARIOS, Scenario
 
+# Older releases load what a rank saved to the device "cpu:RANK", of which PyTorch knows only "cpu".
+torch.serialization.register_package(
+    100, lambda storage: None, lambda storage, location: storage if location.startswith("cpu:") else None
+)
+
 # Seconds after which a run is taken for hung; those of the matrix take less than ten.
 TIMEOUT = 120.0
 
@@ -169,6 +174,8 @@ def _serve(connection: Connection, rank: int, num_processes: int, folder: Path, 
     stack = _stack_path(folder, rank).open("w")
     faulthandler.register(signal.SIGUSR1, stack)
     torch.set_num_threads(1)
+    # Its workers are to be started as those of any other process are.
+    multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # or Accelerate would set the number of threads
     if num_processes > 1:
         _join(rank, num_processes, folder, timeout)

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_jit_checkpoint import JITCheckpointCallback
 
 from exact_resume.matrix.scenarios import Scenario
 
@@ -19,6 +18,8 @@ class RequestCheckpoint(TrainerCallback):
     """
 
     def __init__(self, trainer: Trainer, event: str, step: int):
+        from transformers.trainer_jit_checkpoint import JITCheckpointCallback  # which not every release has
+
         callbacks = trainer.callback_handler.callbacks
         self.manager = next(c for c in callbacks if isinstance(c, JITCheckpointCallback)).jit_manager
         self.event = event

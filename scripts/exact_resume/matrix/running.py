@@ -62,7 +62,7 @@ def train(
 def release_workers(trainer: Trainer) -> None:
     """End the persistent workers of a trainer that is done."""
     # Left to the garbage collector, which closes their queues before it tells them to stop, each would take 5 seconds.
-    for loader in (trainer.callback_handler.train_dataloader, *getattr(trainer, "_eval_dataloaders", {}).values()):
+    for loader in (trainer.callback_handler.train_dataloader, *trainer.accelerator._dataloaders):
         getattr(loader, "base_dataloader", loader)._iterator = None
 
 

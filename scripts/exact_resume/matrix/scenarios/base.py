@@ -1,8 +1,9 @@
 """What a scenario is, and what most of them share."""
 
 import importlib.util
+import multiprocessing
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ RESTORE, PER_STEP, WORKERS = "restore-order", "per-step-rng-checkpoints", "worke
 POSITION, LOGS, GENERATORS = "stored-position", "logged-values", "pipeline-generators"
 ITERABLE, LAZY = "iterable-datasets", "lazy-samplers"
 DEVICES, CONVERSIONS = "device-rng-states", "weight-conversions"
+
+# The names of the training arguments that the release has.
+ARGUMENTS = {argument.name for argument in fields(TrainingArguments)}
 
 # Three epochs of six update steps, of which the last has a ragged batch, and a checkpoint after every one.
 DEFAULTS = {
@@ -44,12 +48,23 @@ def worker_arguments(
     num_workers: int, prefetch: int = 2, persistent: bool = False, method: str = "fork"
 ) -> dict[str, Any]:
     """`TrainingArguments` for worker processes."""
+    context = {"dataloader_multiprocessing_context": method}
+    # A release without this argument starts workers as Python does by default.
+    if not context.keys() <= ARGUMENTS and method == multiprocessing.get_all_start_methods()[0]:
+        context = {}
     return {
         "dataloader_num_workers": num_workers,
         "dataloader_prefetch_factor": prefetch,
         "dataloader_persistent_workers": persistent,
-        "dataloader_multiprocessing_context": method,
+        **context,
     }
+
+
+def sampling_arguments(strategy: str) -> dict[str, Any]:
+    """`TrainingArguments` for a sampling strategy."""
+    if strategy == "group_by_length" and strategy in ARGUMENTS:  # as some releases call it
+        return {"group_by_length": True}
+    return {"train_sampling_strategy": strategy}
 
 
 def plain_collator() -> Callable:
@@ -84,7 +99,8 @@ class Scenario:
             in each interrupted run; `None` if the golden run saves them itself.
         num_processes: Number of ranks.
         requires: Packages without which the scenario is skipped.
-        tier: "quick" is run by `verify` and the test suite, "suite" by the test suite, "long" only when it is named.
+        lacks: What this release lacks to run the scenario, which is then skipped; `None` if nothing.
+        tier: One of `matrix.TIERS`.
         device: "cpu" or "cuda".
     """
 
@@ -107,6 +123,7 @@ class Scenario:
     interrupt_event: str | None = None
     num_processes: int = 1
     requires: tuple[str, ...] = ()
+    lacks: str | None = None
     tier: str = "quick"
     device: str = "cpu"
 
@@ -120,6 +137,7 @@ class Scenario:
             "guard": self.fixed_by is None,
             "tier": self.tier,
             "device": self.device,
+            "control_chains": self.control_chains(),
         }
 
     def control_chains(self) -> list[list[int]]:
@@ -132,7 +150,13 @@ class Scenario:
         if self.device == "cuda" and not torch.cuda.is_available():
             return "no CUDA device on this machine"
         missing = [name for name in self.requires if importlib.util.find_spec(name) is None]
-        return f"not installed: {', '.join(missing)}" if missing else None
+        if missing:
+            return f"not installed: {', '.join(missing)}"
+        if self.lacks is not None:
+            return f"in this release: {self.lacks}"
+        needed = self.arguments.keys() | ({"enable_jit_checkpoint"} if self.interrupt_event else set())
+        lacking = sorted(needed - ARGUMENTS)
+        return f"in this release: no TrainingArguments({lacking[0]}=...)" if lacking else None
 
     def make_trainer(self, folder: Path, **overrides) -> Trainer:
         """

@@ -28,8 +28,9 @@ def scenarios() -> list[Scenario]:
             dataset=partial(pieces.IssueDataset, 100),
             model=pieces.IssueModel,
             arguments={"num_train_epochs": 1, "per_device_train_batch_size": 10},
+            tier="core",
         ),
-        Scenario("dropout", "dropout only", "model", None, model=DROPOUT),
+        Scenario("dropout", "dropout only", "model", None, model=DROPOUT, tier="core"),
         Scenario(
             "model_numpy_python",
             "numpy and python draws in forward",
@@ -62,6 +63,7 @@ def scenarios() -> list[Scenario]:
             controls=(6, 12),
             model=DROPOUT,
             callbacks=(pieces.RandomEpochBegin,),
+            tier="core",
         ),
         Scenario(
             "torch_noise", "torch noise in __getitem__", "noise", PER_STEP, dataset=noise("torch"), model=DROPOUT
@@ -104,6 +106,7 @@ def scenarios() -> list[Scenario]:
             PER_STEP,
             **noisy,
             arguments={"gradient_accumulation_steps": 2},
+            tier="core",
         ),
         Scenario(
             "accumulation_2_ragged",

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from exact_resume.matrix import configured_pieces, pieces
-from exact_resume.matrix.scenarios.base import Scenario, worker_arguments
+from exact_resume.matrix.scenarios.base import Scenario, sampling_arguments, worker_arguments
 
 EVAL_SIZE = 3
 
@@ -204,7 +204,7 @@ class Configuration:
             arguments["accelerator_config"] = {"use_seedable_sampler": False}
         if self.sampler in ("length_grouped", "sequential"):
             names = {"length_grouped": "group_by_length", "sequential": "sequential"}
-            arguments["train_sampling_strategy"] = names[self.sampler]
+            arguments |= sampling_arguments(names[self.sampler])
         return arguments
 
     def _dataset(self) -> Any:

@@ -117,7 +117,7 @@ def _stand_in(name: str, device_type: str, num_devices: int = 1) -> Scenario:
             "StandInTrainer", (StandInTrainer,), {"device_type": device_type, "num_devices": num_devices}
         ),
         trainer_options=lambda: dict(options),
-        tier="suite",
+        tier="core" if device_type == "mps" else "suite",
     )
 
 

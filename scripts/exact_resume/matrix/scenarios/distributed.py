@@ -8,7 +8,7 @@ from accelerate import PartialState
 from accelerate.utils import DistributedType, FullyShardedDataParallelPlugin
 from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import IterableDataset
-from transformers import Trainer
+from transformers import Trainer, TrainingArguments
 
 from exact_resume.matrix import pieces
 from exact_resume.matrix.scenarios.base import (
@@ -223,7 +223,8 @@ def _fsdp() -> list[Scenario]:
         "num_processes": 2,
         "interrupts": INTERRUPTS,
         "tier": "suite",
-        "arguments": {**ARGUMENTS, "fsdp": True, "fsdp_config": {"auto_wrap_policy": "NO_WRAP"}},
+        "arguments": {**ARGUMENTS, "fsdp": True, "fsdp_config": {"version": 2, "auto_wrap_policy": "NO_WRAP"}},
+        "lacks": None if hasattr(TrainingArguments, "_process_fsdp_args") else "no FSDP2 but from the environment",
     }
     return [
         Scenario("fsdp_dropout", "FSDP2: dropout only", fixed_by=None, dataset=noise(size=SIZE), **shared),

@@ -43,7 +43,7 @@ def scenarios() -> list[Scenario]:
             "own_all",
             "dataset owns all kinds, and draws globally",
             dataset=partial(OWN, 22, sources=ALL),
-            tier="quick",
+            tier="core",
         ),
         _scenario(
             "own_module",

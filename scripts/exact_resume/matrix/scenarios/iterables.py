@@ -33,7 +33,7 @@ def scenarios() -> list[Scenario]:
     no_dispatch: dict[str, Any] = {"accelerator_config": {"dispatch_batches": False}}
     streaming = iterable_pieces.streaming
     return [
-        _scenario("stream", "no length, several passes", partial(STREAM, 22, ALL), arguments=STEPS, tier="suite"),
+        _scenario("stream", "no length, several passes", partial(STREAM, 22, ALL), arguments=STEPS, tier="core"),
         _scenario("stream_sized", "with a length", partial(SIZED, 22, ALL), tier="quick"),
         _scenario(
             "stream_sharded", "no length, not dispatched", partial(STREAM, 22, ALL), arguments={**STEPS, **no_dispatch}

@@ -37,7 +37,7 @@ def scenarios() -> list[Scenario]:
             trainer_options=with_evaluation,
             controls=(2, 6),
             compares_summary=True,
-            tier="quick" if name == "logs_by_4_steps" else "suite",
+            tier="core" if name == "logs_by_4_steps" else "suite",
         )
         for name, title, arguments in cases
     ]

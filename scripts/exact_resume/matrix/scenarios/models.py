@@ -1,5 +1,6 @@
 """Real architectures with the collators that they are usually trained with."""
 
+import importlib.util
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -12,7 +13,20 @@ from transformers import (
 )
 
 from exact_resume.matrix import model_pieces
-from exact_resume.matrix.scenarios.base import CONVERSIONS, GENERATORS, PER_STEP, WORKERS, Scenario, worker_arguments
+from exact_resume.matrix.scenarios.base import (
+    ARGUMENTS,
+    CONVERSIONS,
+    GENERATORS,
+    PER_STEP,
+    WORKERS,
+    Scenario,
+    worker_arguments,
+)
+
+# Whether weights may be saved under other names than the model's.
+CONVERTS = importlib.util.find_spec("transformers.core_model_loading") is not None
+
+CHECKPOINTING = next(name for name in ("activation_checkpointing", "gradient_checkpointing") if name in ARGUMENTS)
 
 # Steps take longer than with the model of the other scenarios, so there are fewer.
 DEFAULTS = {"num_train_epochs": 2}
@@ -69,7 +83,7 @@ def _language() -> list[Scenario]:
             "GPT-2, activation checkpointing, dropout",
             None,
             model=partial(model_pieces.gpt2, dropout=0.3),
-            arguments={"activation_checkpointing": True},
+            arguments={CHECKPOINTING: True},
             **fixed,
         ),
         _scenario(
@@ -82,7 +96,15 @@ def _language() -> list[Scenario]:
             tier="long",
         ),
         # Saving splits its fused experts, and a resume has to fuse them again.
-        _scenario("mixtral_router_jitter", "Mixtral, router jitter", CONVERSIONS, model=model_pieces.mixtral, **fixed),
+        _scenario(
+            "mixtral_router_jitter",
+            "Mixtral, router jitter",
+            CONVERSIONS,
+            model=model_pieces.mixtral,
+            lacks=None if CONVERTS else "weights are saved under their own names",
+            tier="core",
+            **fixed,
+        ),
         _scenario(
             "llama_lora_dropout",
             "Llama, LoRA dropout",
@@ -173,7 +195,13 @@ def _speech_and_vision() -> list[Scenario]:
             model=model_pieces.wav2vec2,
         ),
         # Saving renames most of its weights, and a resume has to name them back.
-        _scenario("vit_crops_flips", "ViT, random crops and flips", CONVERSIONS, model=model_pieces.vit, **images),
+        _scenario(
+            "vit_crops_flips",
+            "ViT, random crops and flips",
+            CONVERSIONS if CONVERTS else PER_STEP,
+            model=model_pieces.vit,
+            **images,
+        ),
         _scenario(
             "resnet_batch_norm",
             "ResNet, batch normalization",

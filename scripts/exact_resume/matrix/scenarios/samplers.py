@@ -17,6 +17,7 @@ from exact_resume.matrix.scenarios.base import (
     WORKERS,
     Scenario,
     noise,
+    sampling_arguments,
     worker_arguments,
 )
 
@@ -128,14 +129,14 @@ def scenarios() -> list[Scenario]:
             "sampler_length_grouped",
             "train_sampling_strategy group_by_length",
             PER_STEP,
-            arguments={"train_sampling_strategy": "group_by_length"},
+            arguments=sampling_arguments("group_by_length"),
             **lengths,
         ),
         _scenario(
             "sampler_batch_rebalance",
             "train_sampling_strategy batch_rebalance",
             None,
-            arguments={"train_sampling_strategy": "batch_rebalance"},
+            arguments=sampling_arguments("batch_rebalance"),
             **lengths,
         ),
         _scenario("sampler_lazy", "draws globally, one by one", PER_STEP, trainer_class=lazy, **noisy),
@@ -149,7 +150,7 @@ def scenarios() -> list[Scenario]:
                 trainer_class=with_sampler(partial(stateful_pieces.OwnOrderSampler, 42)),
                 arguments={**worker_arguments(2, persistent=persistent), "num_train_epochs": 2},
                 interrupts=(2, 4, 6, 8, 11, 13, 18),
-                tier="suite" if persistent else "quick",
+                tier="suite" if persistent else "core",
             )
             for persistent in (False, True)
         ],

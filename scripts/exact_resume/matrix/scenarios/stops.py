@@ -54,7 +54,7 @@ def scenarios() -> list[Scenario]:
             POSITION,
             controls=(6, 12),
             arguments=BY_EPOCH,
-            tier="quick",
+            tier="core",
             **evaluates,
         ),
         _scenario("evaluate_by_steps", "save and evaluate by steps", None, arguments=BY_STEPS, **evaluates),

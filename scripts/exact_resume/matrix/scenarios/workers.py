@@ -10,7 +10,9 @@ def _tier(num_workers: int, prefetch: int, persistent: bool, method: str) -> str
     if method == "spawn":
         # Every worker imports torch anew, some seconds each; what differs from forkserver is only how it starts.
         return "suite" if (num_workers, prefetch, persistent) == (2, 2, True) else "long"
-    return "quick" if (method, prefetch) == ("fork", 2) and num_workers > 1 else "suite"
+    if (method, prefetch) != ("fork", 2) or num_workers == 1:
+        return "suite"
+    return "core" if num_workers == 2 else "quick"
 
 
 def _worker_scenario(num_workers: int, prefetch: int, persistent: bool, method: str) -> Scenario:
