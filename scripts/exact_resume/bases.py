@@ -8,7 +8,6 @@ from exact_resume.errors import SeriesError, UsageError
 from exact_resume.git import blob_id
 from exact_resume.plan import Plan
 from exact_resume.repository import Repository
-from exact_resume.tree import INSTALLED_PACKAGE, SOURCE_PACKAGE
 
 
 class NoBase(Exception):
@@ -61,23 +60,18 @@ class Bases:
 
     def _pristine(self, path: str) -> bytes:
         wanted = self._plan.blobs(path)[0]
-        content = self._repository.blob(wanted)
-        if content is None:
-            content = self._from_wheel(path)
+        content = self._repository.blob(wanted) or self._from_wheel(path)
         if blob_id(content) != wanted:
-            raise self._no_base(path, "the wheel has another one")
+            raise self._no_base(path, "the wheel has none or another one")
         return content
 
-    def _from_wheel(self, path: str) -> bytes:
-        # Imported here because that module builds patched trees, by means of this one.
-        from exact_resume import trees
+    def _from_wheel(self, path: str) -> bytes | None:
+        # Imported here because it builds patched trees, by means of this module.
+        from exact_resume import pristine
 
-        if not path.startswith(SOURCE_PACKAGE + "/"):
-            raise self._no_base(path, "a wheel does not have it")
         try:
-            with zipfile.ZipFile(trees.official_wheel(self._release)) as archive:
-                return archive.read(INSTALLED_PACKAGE + path.removeprefix(SOURCE_PACKAGE))
-        except (UsageError, OSError, KeyError, zipfile.BadZipFile) as error:
+            return pristine.read(self._release, None, [path])[path]
+        except (UsageError, OSError, zipfile.BadZipFile) as error:
             raise self._no_base(path, str(error)) from error
 
     def _no_base(self, path: str, reason: str) -> NoBase:

@@ -13,7 +13,7 @@ from exact_resume import tree as trees
 from exact_resume.bases import Bases
 from exact_resume.errors import UsageError
 from exact_resume.merging import Merger
-from exact_resume.plan import Plan
+from exact_resume.plan import Plan, Step
 from exact_resume.scratch import Contents
 from exact_resume.series import Series
 from exact_resume.state import State
@@ -58,6 +58,13 @@ class Inspection:
         if not count:
             return []
         return [f"left out: {count} {plural('file', count)} under tests/, which an installed package does not have"]
+
+    def way_to(self, count: int) -> tuple[tuple[Step, ...], bool]:
+        """Return the steps from here to the first `count` steps, in order, and whether they are taken back."""
+        applied = self.state.applied
+        if count < applied:
+            return self.plan.steps[count:applied][::-1], True
+        return self.plan.steps[applied:count], False
 
 
 def inspect(folder: Path, series: Series | None = None) -> Inspection:

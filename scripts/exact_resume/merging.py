@@ -43,6 +43,20 @@ class Ahead:
     lines: tuple[tuple[int, int], ...]
 
 
+class Partly(Exception):
+    """A file has a line that only a patch brings which is not there as a whole.
+
+    Attributes:
+        touched: the number of that patch among those that touch the file, from 0.
+        line: the number of the line, from 1.
+    """
+
+    def __init__(self, touched: int, line: int) -> None:
+        super().__init__(touched, line)
+        self.touched = touched
+        self.line = line
+
+
 def merge(ours: bytes, base: bytes, theirs: bytes) -> bytes:
     """Return `ours` with what leads from `base` to `theirs`.
 
@@ -92,16 +106,25 @@ class Merger:
 
         So many are in if they can be taken back and merged again with the same bytes as a result, and if no line is
         there that only later patches bring.
+
+        Raises:
+            Partly: no number can be.
         """
-        texts = self._texts(path)
-        lines = set(content.splitlines())
-        found = {}
-        for touched in range(len(texts)):
-            earlier = set().union(*(text.splitlines() for text in texts[: touched + 1]))
-            later = set().union(*(text.splitlines() for text in texts[touched + 1 :]))
-            if lines.isdisjoint(later - earlier) and self._comes_back(path, content, touched):
-                found[touched] = self._ahead(path, content, touched)
+        candidates = [count for count in range(len(self._texts(path))) if self._comes_back(path, content, count)]
+        strays = {count: self._stray(path, content, count) for count in candidates}
+        found = {count: self._ahead(path, content, count) for count in candidates if strays[count] is None}
+        if not found:
+            raise strays[candidates[-1]]
         return found
+
+    def _stray(self, path: str, content: bytes, count: int) -> Partly | None:
+        texts = [set(text.splitlines()) for text in self._texts(path)]
+        earlier = set().union(*texts[: count + 1])
+        for touched in range(count, len(texts) - 1):
+            for number, line in enumerate(content.splitlines(), 1):
+                if line in texts[touched + 1] - earlier:
+                    return Partly(touched, number)
+        return None
 
     def _comes_back(self, path: str, content: bytes, touched: int) -> bool:
         try:

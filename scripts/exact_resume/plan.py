@@ -34,6 +34,11 @@ class Plan:
         """Every file of the tree that a step touches, in the order of the first touch."""
         return list(dict.fromkeys(diff.path for step in self.steps for diff in step.diffs))
 
+    @property
+    def modes(self) -> dict[str, int]:
+        """The modes, as git records them, of the files that the steps create or remove."""
+        return {diff.path: diff.mode for step in self.steps for diff in step.diffs if diff.mode is not None}
+
     def touches(self, path: str) -> list[tuple[int, FileDiff]]:
         """Return (place of the step, diff) for each step that touches the file."""
         return [(place, diff) for place, step in enumerate(self.steps) for diff in step.diffs if diff.path == path]

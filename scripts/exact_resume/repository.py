@@ -40,7 +40,7 @@ class Repository:
         """
         done = self.run(*arguments, stdin=stdin, **variables)
         if done.returncode != 0:
-            raise RepositoryError(f"git {arguments[0]}: {last_line(done.stderr)}")
+            raise RepositoryError(f"git {arguments[0]}: {reason(done.stderr)}")
         return done.stdout.removesuffix(b"\n")
 
     def blob(self, wanted: str) -> bytes | None:
@@ -57,7 +57,7 @@ def find(tree: Tree) -> Repository:
     """
     done = git.run_in_repository(["rev-parse", "--show-toplevel"], tree.root)
     if done.returncode != 0:
-        raise UsageError(f"{tree.root} is not in a git work tree: {last_line(done.stderr)}; nothing was changed")
+        raise UsageError(f"{tree.root} is not in a git work tree: {reason(done.stderr)}; nothing was changed")
     repository = Repository(Path(done.stdout.removesuffix(b"\n").decode()).resolve())
     if repository.run("ls-files", "--error-unmatch", "--", repository.name(tree.init_file)).returncode != 0:
         raise UsageError(
@@ -67,7 +67,7 @@ def find(tree: Tree) -> Repository:
     return repository
 
 
-def last_line(said: bytes) -> str:
-    """Return the last line of what a program printed, for a message of one line."""
-    lines = said.decode("utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no message"
+def reason(said: bytes) -> str:
+    """Return the line of git's messages that says what is wrong."""
+    lines = said.decode("utf-8", errors="replace").strip().splitlines() or ["no message"]
+    return next((line for line in lines if line.startswith(("fatal: ", "error: "))), lines[-1])

@@ -13,7 +13,7 @@ from exact_resume import diagnosis, scratch
 from exact_resume.bases import NoBase
 from exact_resume.diagnosis import Problem
 from exact_resume.git import blob_id
-from exact_resume.merging import Merger
+from exact_resume.merging import Merger, Partly
 from exact_resume.patchfile import FileDiff
 from exact_resume.plan import Plan
 from exact_resume.scratch import Contents
@@ -128,18 +128,22 @@ def _edited_state(plan: Plan, path: str, content: bytes | None, find_merger: Cal
     if fitting and all(trials[touched].unique for touched in fitting):
         return exact
     merger = find_merger()
-    try:
-        merged = merger and _merged_state(plan, path, content, merger)
-    except NoBase as error:
-        merged = FileState(path, False, frozenset(), error.problem)
-    if merged and (merged.counts or (merged.problem and not fitting)):
-        return merged
-    return exact if fitting else replace(exact, problem=diagnosis.of_edited_file(plan, path, content))
+    if merger is None:
+        return exact if fitting else replace(exact, problem=diagnosis.of_edited_file(plan, path, content))
+    merged = _merged_state(plan, path, content, merger)
+    return exact if fitting and merged.problem else merged
 
 
 def _merged_state(plan: Plan, path: str, content: bytes, merger: Merger) -> FileState:
     touches = plan.touches(path)
-    found = merger.explain(path, content)
+    try:
+        found = merger.explain(path, content)
+    except NoBase as error:
+        return FileState(path, False, frozenset(), error.problem)
+    except Partly as partly:
+        name = plan.steps[touches[partly.touched][0]].name
+        what = f"{path}, line {partly.line}, is of {name}, which is not there as a whole with those before it"
+        return FileState(path, False, frozenset(), Problem(what, diagnosis.RESTORE))
     blocked = {
         count: Blocked(path, touches[ahead.touched][0], ahead.lines)
         for touched, ahead in found.items()

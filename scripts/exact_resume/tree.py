@@ -102,11 +102,11 @@ def find(folder: Path) -> Tree:
 def _hint(root: Path) -> str:
     """Say which folder to give instead."""
     if root.name == INSTALLED_PACKAGE and (root / "__init__.py").is_file():
-        return f"this looks like the package itself, give {_holder(root)}"
+        return f"this looks like the package itself, give {holder(root)}"
     packages = _packages(root)
     for package in packages:
         if package.name == INSTALLED_PACKAGE:
-            return f"the package is in {package}, give {_holder(package)}"
+            return f"the package is in {package}, give {holder(package)}"
     for package in packages:
         return (
             f"{package} looks like the package under another name, which the patches cannot know; make a link to it "
@@ -132,7 +132,7 @@ def _packages(root: Path) -> list[Path]:
     return found
 
 
-def _holder(package: Path) -> Path:
+def holder(package: Path) -> Path:
     """Return the folder to give for a package that has the right name."""
     return package.parent.parent if package.parent.name == "src" else package.parent
 
