@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from exact_resume import cli, readme_table, verify
+from exact_resume import cli, readme_table
 from exact_resume.readme_table import BEGIN, END
 
 README = f"# A project\n\nThe line {BEGIN} in a sentence is no marker.\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
@@ -184,14 +184,3 @@ def test_what_could_not_be_run_is_a_finding(folder, capsys, broken):
     write(folder, changed)
     assert_refused(capsys, "dropout on stock", code=1)
     assert (folder / "README.md").read_text() == README
-
-
-def test_verify_selects_by_tier_unless_scenarios_are_named():
-    scenarios = [{"name": tier, "group": "any", "tier": tier} for tier in ("core", "quick", "suite", "long")]
-
-    def names(only, every_tier):
-        return [scenario["name"] for scenario in verify._select(scenarios, only, every_tier)]
-
-    assert names(None, False) == ["core", "quick"]
-    assert names(None, True) == ["core", "quick", "suite"]
-    assert names(["long"], False) == ["long"]
