@@ -107,7 +107,7 @@ def build_parser(command_in_use: str | None) -> argparse.ArgumentParser:
     hashes.add_arguments(_add(commands, "hashes", "work out what files are in each release", hashes.run))
 
     command = _add(
-        commands, "readme-table", "write the table of README.md from the results of verify", readme_table.run
+        commands, "readme-table", "write the tables of README.md from what verify and prove wrote", readme_table.run
     )
     readme_table.add_arguments(command)
 
