@@ -2,6 +2,7 @@
 
 usage: python3 scripts/bootstrap.py verify [argument ...]   check that training resumes bit for bit
        python3 scripts/bootstrap.py prove [argument ...]    check the same of releases, and record it
+       python3 scripts/bootstrap.py try-new [argument ...]  try the patches on a release that has no lane yet
        python3 scripts/bootstrap.py test [argument ...]     run the tests; the arguments are those of pytest
        python3 scripts/bootstrap.py lint                    check the sources, the patches and the workflows
 
@@ -33,16 +34,23 @@ OLDEST_PYTHON = (3, 11)
 # Installed before everything else and alone: whichever build of this release the machine's pip settings offer, with
 # or without CUDA, then stays as it is while pip works out the rest.
 TORCH = "torch==2.13.0"
-PROVIDERS = {"verify": ("verify", "test"), "prove": ("verify", "test"), "test": ("test",), "lint": ("lint",)}
+PROVIDERS = {
+    "verify": ("verify", "test"),
+    "prove": ("verify", "test"),
+    "try-new": ("verify", "test"),
+    "test": ("test",),
+    "lint": ("lint",),
+}
 """Which installed extras will do for a job."""
 
 # Each process of the suite starts a few that import torch, so that more than four cost more memory than is saved.
 TEST_ARGUMENTS = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "tests")
+WORKFLOWS = (".github/workflows/ci.yml", ".github/workflows/releases.yml")
 LINT_COMMANDS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("python", "-m", "exact_resume", "lint"),
-    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml"),
+    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS),
     ("zizmor", "--offline", ".github/workflows"),
 )
 """What lint runs, from the environment."""
@@ -234,7 +242,7 @@ def lint(python, _arguments) -> int:
     return 1 if failed else 0
 
 
-JOBS = {"verify": partial(train, "verify"), "prove": partial(train, "prove"), "test": test, "lint": lint}
+JOBS = {**{job: partial(train, job) for job in ("verify", "prove", "try-new")}, "test": test, "lint": lint}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -36,7 +36,12 @@ def python_for(release: str) -> Path:
     Raises:
         UsageError: The release's wheel or what it requires is not to be had.
     """
-    tree = trees.build(trees.STOCK, release)
+    return python_for_tree(trees.build(trees.STOCK, release))
+
+
+def python_for_tree(tree: Path) -> Path:
+    """As `python_for`, for a tree that has the metadata of its distribution beside the package."""
+    release = version_of(tree)
     needed = [*requirements(tree), *HARNESS]
     if not unmet(needed, site_folders()):
         _say(release, "this interpreter", site_folders())
@@ -49,11 +54,20 @@ def python_for(release: str) -> Path:
     return python
 
 
+def version_of(tree: Path) -> str:
+    """Return the version that the metadata of a tree tell."""
+    return _distribution(tree).version
+
+
 def requirements(tree: Path) -> list[str]:
     """Return what the release of a stock tree requires here, without its extras, sorted."""
-    (release,) = importlib.metadata.distributions(name="transformers", path=[str(tree)])
-    parsed = [Requirement(text) for text in release.requires or []]
+    parsed = [Requirement(text) for text in _distribution(tree).requires or []]
     return sorted(str(requirement) for requirement in parsed if _applies(requirement))
+
+
+def _distribution(tree: Path) -> importlib.metadata.Distribution:
+    (found,) = importlib.metadata.distributions(name="transformers", path=[str(tree)])
+    return found
 
 
 def site_folders() -> list[str]:
