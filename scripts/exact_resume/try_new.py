@@ -113,4 +113,6 @@ def _try(version: str, stock: Path, jobs: int) -> tuple[list[str], str]:
     except ProcessEnded as error:
         return [str(error)], "\n".join([*heading, "```", str(error), "```", "", NEXT_STEPS, ""])
     results["command"] = "python -m exact_resume try-new"
-    return report.verdict(results), "\n".join([*heading, NEXT_STEPS, "", report.markdown(results)])
+    findings = report.verdict(results)
+    text = report.markdown(results).removeprefix("# Exact resume\n\n")
+    return findings, "\n".join([*heading, *([NEXT_STEPS, ""] if findings else []), text])
