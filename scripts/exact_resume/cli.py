@@ -9,6 +9,7 @@ from pathlib import Path
 
 from exact_resume import __version__, lint, patching, readme_table, wheel
 from exact_resume import series as patch_series
+from exact_resume.check import command as check
 from exact_resume.errors import (
     EXIT_BROKEN_PIPE,
     EXIT_FINDING,
@@ -93,6 +94,7 @@ def build_parser(*, with_verify: bool) -> argparse.ArgumentParser:
 
     _add_tree(_add(commands, "status", "say which patches a tree has", _status))
     wheel.add_arguments(_add(commands, "wheel", "build a patched wheel from the official one", wheel.run))
+    check.add_arguments(_add(commands, "check", "check that a trainer of your own resumes bit for bit", check.run))
     _add(commands, "list", "list the supported releases and their patches", _list)
     _add(commands, "lint", "check the patches themselves", _lint)
 
