@@ -23,6 +23,7 @@ from exact_resume import (
     wheel,
 )
 from exact_resume import series as patch_series
+from exact_resume.check import command as check
 from exact_resume.errors import (
     EXIT_BROKEN_PIPE,
     EXIT_FINDING,
@@ -113,6 +114,7 @@ def build_parser(command_in_use: str | None) -> argparse.ArgumentParser:
 
     _add_tree(_add(commands, "status", "say which patches a tree has", _status))
     wheel.add_arguments(_add(commands, "wheel", "build a patched wheel from the official one", wheel.run))
+    check.add_arguments(_add(commands, "check", "check that a trainer of your own resumes bit for bit", check.run))
     command = _add(commands, "list", "list the supported releases and their patches", _list)
     command.add_argument(
         "--json", choices=("all", "boundaries"), help="only releases, as JSON: all, or the first and last of each lane"
