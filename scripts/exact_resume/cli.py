@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from exact_resume import __version__, lint, patching, readme_table, wheel
+from exact_resume import __version__, diff, lint, patching, readme_table, wheel
 from exact_resume import series as patch_series
 from exact_resume.errors import (
     EXIT_BROKEN_PIPE,
@@ -95,6 +95,8 @@ def build_parser(*, with_verify: bool) -> argparse.ArgumentParser:
     wheel.add_arguments(_add(commands, "wheel", "build a patched wheel from the official one", wheel.run))
     _add(commands, "list", "list the supported releases and their patches", _list)
     _add(commands, "lint", "check the patches themselves", _lint)
+
+    diff.add_arguments(_add(commands, "diff", "find the first step at which two journals of runs part", diff.run))
 
     command = _add(
         commands, "readme-table", "write the table of README.md from the results of verify", readme_table.run

@@ -181,6 +181,15 @@ def _add_to(tensor, index):
     tensor[index] += 1
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """So that a sum is not split in another way on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory):
     return train(SCENARIOS["dropout"], tmp_path_factory.mktemp("golden"), save=False, num_train_epochs=1)

@@ -92,16 +92,16 @@ def kept(values: Any) -> dict[str, Any]:
     Returns:
         By path, such as "inputs/0", what `exact` returns; of tensors larger than their share of `KEPT_BYTES`, digests.
     """
-    leaves = dict(_leaves(values))
-    tensors = sum(isinstance(leaf, (torch.Tensor, np.ndarray)) for leaf in leaves.values())
-    return {path: exact(leaf, KEPT_BYTES // max(1, tensors)) for path, leaf in leaves.items()}
+    found = dict(leaves(values))
+    tensors = sum(isinstance(leaf, (torch.Tensor, np.ndarray)) for leaf in found.values())
+    return {path: exact(leaf, KEPT_BYTES // max(1, tensors)) for path, leaf in found.items()}
 
 
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    # An empty container is a leaf: it is something, too.
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The values in nested containers by path; an empty container is a value, too."""
     if isinstance(value, (Mapping, list, tuple)) and len(value) > 0:
         for name, entry in value.items() if isinstance(value, Mapping) else enumerate(value):
-            yield from _leaves(entry, f"{path}/{name}" if path else str(name))
+            yield from leaves(entry, f"{path}/{name}" if path else str(name))
     else:
         yield path, value
 

@@ -21,18 +21,23 @@ _keys: dict[str, tuple[bytes, str]] = {}
 
 
 def rng_states() -> dict[str, dict[str, Any]]:
+    """As `host_states`, with the states of all CUDA devices as "device"."""
+    states = host_states()
+    if torch.cuda.is_available():
+        states["device"] = _devices(torch.cuda.get_rng_state_all())
+    return states
+
+
+def host_states() -> dict[str, dict[str, Any]]:
     """
-    Read this process's RNG states.
+    Read the states of the global RNGs of this process that are on the CPU.
 
     Returns:
         By stream, a state that JSON keeps and that is equal only for the same state: its `kind`, and what it is made
         of. Of a Mersenne Twister these are `key`, the 624 words as hex digits, and `position`, how many of them are
         drawn.
     """
-    states = {"python": _python(), "numpy": _numpy(), "torch": _torch()}
-    if torch.cuda.is_available():
-        states["device"] = _devices(torch.cuda.get_rng_state_all())
-    return states
+    return {"python": _python(), "numpy": _numpy(), "torch": _torch()}
 
 
 def words_between(start: dict[str, Any], end: dict[str, Any]) -> int | None:
