@@ -213,19 +213,15 @@ def test_bytes_dtype_and_shape_count():
     assert _digest(torch.arange(6).view(2, 3).T) == _digest(torch.tensor([[0, 3], [1, 4], [2, 5]]))
 
 
-def test_elements_of_large_tensors_are_from_all_rows_and_columns():
-    seen = [
-        index
-        for index in np.ndindex(8, 8)
-        if _digest(torch.zeros(8, 8), count=10)
-        != _digest(torch.zeros(8, 8).index_put(index_of(index), torch.ones(())), count=10)
-    ]
-    assert 5 < len(seen) <= 10
-    assert len({row for row, _ in seen}) > 4 and len({column for _, column in seen}) > 4
+def test_elements_of_large_tensors_are_from_many_rows_and_columns():
+    def is_seen(place):
+        changed = torch.zeros(8, 8)
+        changed[place] = 1
+        return _digest(changed, count=8) != _digest(torch.zeros(8, 8), count=8)
 
-
-def index_of(index):
-    return tuple(torch.tensor(place) for place in index)
+    seen = [place for place in np.ndindex(8, 8) if is_seen(place)]
+    assert len(seen) == 8
+    assert len({row for row, _ in seen}) > 6 and len({column for _, column in seen}) > 6
 
 
 def test_objects_that_are_no_values_count_by_type_only():
