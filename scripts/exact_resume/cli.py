@@ -13,6 +13,7 @@ from pathlib import Path
 from exact_resume import (
     __version__,
     checkout,
+    diff,
     export,
     hashes,
     installed,
@@ -125,6 +126,8 @@ def build_parser(command_in_use: str | None) -> argparse.ArgumentParser:
     checkout.add_arguments(_add(commands, "checkout", "make a work tree with a commit for each patch", checkout.run))
     export.add_arguments(_add(commands, "export", "write the series back from such a work tree", export.run))
     hashes.add_arguments(_add(commands, "hashes", "work out what files are in each release", hashes.run))
+
+    diff.add_arguments(_add(commands, "diff", "find the first step at which two journals of runs part", diff.run))
 
     command = _add(
         commands, "readme-table", "write the tables of README.md from what verify and prove wrote", readme_table.run
