@@ -12,7 +12,7 @@ def test_the_first_divergence_is_named_with_its_cures(check_here, tmp_path):
     code, out, err = check_here("noisy", "--output", tmp_path / "out")
     assert code == 1
     assert "not exact: the run that was resumed after step 2 differs first at step 3, micro-batch 0, data: " in out
-    assert "x[0, " in out and " golden 0." in out and ", resumed 0." in out
+    assert " golden 0." in out and ", resumed 0." in out
     assert "`python -m exact_resume apply --installed` would apply" in out and "transformers/trainer.py" in out
     assert "- a random generator that no checkpoint has" in out
     assert err.splitlines()[0] == "golden run" and "[3/3] resumed after step 6: not exact" in err
