@@ -1,6 +1,7 @@
 """Run one of the project's jobs in a virtual environment of its own, which the first run makes.
 
 usage: python3 scripts/bootstrap.py verify [argument ...]   check that training resumes bit for bit
+       python3 scripts/bootstrap.py prove [argument ...]    check the same of releases, and record it
        python3 scripts/bootstrap.py test [argument ...]     run the tests; the arguments are those of pytest
        python3 scripts/bootstrap.py lint                    check the sources, the patches and the workflows
 
@@ -21,6 +22,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +33,7 @@ OLDEST_PYTHON = (3, 11)
 # Installed before everything else and alone: whichever build of this release the machine's pip settings offer, with
 # or without CUDA, then stays as it is while pip works out the rest.
 TORCH = "torch==2.13.0"
-PROVIDERS = {"verify": ("verify", "test"), "test": ("test",), "lint": ("lint",)}
+PROVIDERS = {"verify": ("verify", "test"), "prove": ("verify", "test"), "test": ("test",), "lint": ("lint",)}
 """Which installed extras will do for a job."""
 
 # Each process of the suite starts a few that import torch, so that more than four cost more memory than is saved.
@@ -112,8 +114,9 @@ def prepare(job) -> Path:
     # An installation that fails or is killed can leave half a package that looks whole. Without `settled` on record,
     # the next run makes the environment anew.
     write_state(venv, {**state, "settled": False})
-    install(python, job)
-    state["installed"][job] = fingerprint(job)
+    extra = PROVIDERS[job][0]
+    install(python, extra)
+    state["installed"][extra] = fingerprint(extra)
     write_state(venv, {**state, "settled": True})
     return python
 
@@ -211,9 +214,9 @@ def run(command, folder=ROOT) -> int:
     return code if code >= 0 else 128 - code
 
 
-def verify(python, arguments) -> int:
-    """Run the main job where the user is, as its arguments may name folders relative to that."""
-    return run([str(python), "-m", "exact_resume", "verify", *arguments], Path.cwd())
+def train(job, python, arguments) -> int:
+    """Run a job of the tool where the user is, as its arguments may name folders relative to that."""
+    return run([str(python), "-m", "exact_resume", job, *arguments], Path.cwd())
 
 
 def test(python, arguments) -> int:
@@ -231,7 +234,7 @@ def lint(python, _arguments) -> int:
     return 1 if failed else 0
 
 
-JOBS = {"verify": verify, "test": test, "lint": lint}
+JOBS = {"verify": partial(train, "verify"), "prove": partial(train, "prove"), "test": test, "lint": lint}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -1,10 +1,12 @@
 """The command line: `python -m exact_resume COMMAND`; the only place that turns an outcome into an exit code."""
 
 import argparse
+import importlib
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from exact_resume import __version__, checkout, export, hashes, lint, patching, readme_table, wheel
@@ -22,6 +24,10 @@ from exact_resume.errors import (
 
 PROGRAM = "exact-resume"
 DEBUG_VARIABLE = "EXACT_RESUME_DEBUG"
+TRAINING_COMMANDS = {
+    "verify": "check that training resumes bit for bit",
+    "prove": "check the same of releases, and record it",
+}
 EXIT_CODES = """\
 exit codes:
   0   fine
@@ -63,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    parsed = build_parser(with_verify=_command(arguments) == "verify").parse_args(arguments)
+    parsed = build_parser(_command(arguments)).parse_args(arguments)
     return parsed.run(parsed)
 
 
@@ -71,8 +77,8 @@ def _command(arguments: list[str]) -> str | None:
     return next((argument for argument in arguments if not argument.startswith("-")), None)
 
 
-def build_parser(*, with_verify: bool) -> argparse.ArgumentParser:
-    """Return the parser; the arguments of `verify` are in it only on demand, as its module need not be importable."""
+def build_parser(command_in_use: str | None) -> argparse.ArgumentParser:
+    """Return the parser; of commands that train it has the arguments only on demand, as their modules need torch."""
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         description="Make the transformers Trainer resume bit for bit, by a patch series.",
@@ -102,13 +108,14 @@ def build_parser(*, with_verify: bool) -> argparse.ArgumentParser:
     hashes.add_arguments(_add(commands, "hashes", "work out what files are in each release", hashes.run))
 
     command = _add(
-        commands, "readme-table", "write the table of README.md from the results of verify", readme_table.run
+        commands, "readme-table", "write the tables of README.md from what verify and prove wrote", readme_table.run
     )
     readme_table.add_arguments(command)
 
-    command = _add(commands, "verify", "check that training resumes bit for bit", _verify)
-    if with_verify:
-        _verify_module().add_arguments(command)
+    for name, text in TRAINING_COMMANDS.items():
+        command = _add(commands, name, text, partial(_train, name))
+        if name == command_in_use:
+            _module(name).add_arguments(command)
     return parser
 
 
@@ -156,16 +163,15 @@ def _lint(parsed: argparse.Namespace) -> int:
     return EXIT_FINDING if findings else EXIT_FINE
 
 
-def _verify(parsed: argparse.Namespace) -> int:
-    return _verify_module().run(parsed)
+def _train(name: str, parsed: argparse.Namespace) -> int:
+    return _module(name).run(parsed)
 
 
-def _verify_module():
+def _module(name: str):
     try:
-        from exact_resume import verify
+        return importlib.import_module(f"exact_resume.{name}")
     except ImportError as error:
-        raise UsageError(f"verify is not available in this installation: {error}") from error
-    return verify
+        raise UsageError(f"{name} is not available in this installation: {error}") from error
 
 
 def _print(lines) -> int:

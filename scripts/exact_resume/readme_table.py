@@ -1,4 +1,4 @@
-"""Keep README's table of what is exact equal to the results of `verify`: `readme-table [RESULTS] [--check]`."""
+"""Keep README's tables equal to the results of `verify` and to releases.toml: `readme-table [RESULTS] [--check]`."""
 
 import argparse
 import json
@@ -7,8 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from exact_resume import report
+from exact_resume import report, support_table
 from exact_resume.errors import EXIT_FINE, Finding, UsageError
+from exact_resume.series import RELEASES_FILE
 
 BEGIN, END = "<!-- exactness table -->", "<!-- end of exactness table -->"
 MAKE_RESULTS = "run `python3 scripts/bootstrap.py verify --all` first"
@@ -46,9 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what verify wrote (default: %(default)s)",
     )
     parser.add_argument(
-        "--readme", type=Path, default=Path("README.md"), help="file with the table (default: %(default)s)"
+        "--readme", type=Path, default=Path("README.md"), help="file with the tables (default: %(default)s)"
     )
-    parser.add_argument("--check", action="store_true", help="only say whether the table is what the results give")
+    parser.add_argument("--check", action="store_true", help="only say whether the tables are as they have to be")
+    parser.add_argument(
+        "--support", action="store_true", help="only the table of supported releases, which needs no RESULTS"
+    )
     parser.add_argument("--partial", action="store_true", help="take results of less than `verify --all`")
 
 
@@ -57,18 +61,22 @@ def run(args: argparse.Namespace) -> int:
 
     Raises:
         UsageError: the results or the markers are missing, or the results are partial or not complete.
-        Finding: a cell of the results is an error, or, for a check, the table is another one.
+        Finding: a cell of the results is an error, or, for a check, a table is another one.
     """
-    results = _read_results(args.results, partial=args.partial)
     before = _read(args.readme, "choose --readme")
-    after = replaced(before, table(results), args.readme)
+    after = replaced(before, support_table.table(), args.readme, support_table.BEGIN, support_table.END)
+    sources = RELEASES_FILE
+    if not args.support:
+        results = _read_results(args.results, partial=args.partial)
+        after = replaced(after, table(results), args.readme, BEGIN, END)
+        sources += f" and {args.results}"
     if before == after:
-        print(f"{args.readme} has the table that {args.results} gives")
+        print(f"{args.readme} agrees with {sources}")
         return EXIT_FINE
     if args.check:
         raise Finding(
-            f"{args.readme}: the exactness table is not what {args.results} gives; "
-            "write it with `python3 -m exact_resume readme-table`"
+            f"{args.readme} does not agree with {sources}; "
+            f"write it with `python3 -m exact_resume readme-table{' --support' * args.support}`"
         )
     temporary = args.readme.with_name(f".{args.readme.name}.{os.getpid()}.tmp")
     try:
@@ -134,7 +142,7 @@ def _figures(rows: list[dict]) -> list[str]:
     return [str(len(rows)), *counts, why]
 
 
-def replaced(text: str, new: str, path: Path) -> str:
+def replaced(text: str, new: str, path: Path, begin: str, end: str) -> str:
     """Return a README's text with another table between the markers.
 
     Raises:
@@ -142,9 +150,9 @@ def replaced(text: str, new: str, path: Path) -> str:
     """
     lines = text.splitlines(keepends=True)
     bare = [line.rstrip("\r\n") for line in lines]
-    if bare.count(BEGIN) != 1 or bare.count(END) != 1 or bare.index(BEGIN) > bare.index(END):
-        raise UsageError(f"{path} needs a line `{BEGIN}` and, after it, a line `{END}`, once each; put them there")
-    return "".join([*lines[: bare.index(BEGIN) + 1], new, *lines[bare.index(END) :]])
+    if bare.count(begin) != 1 or bare.count(end) != 1 or bare.index(begin) > bare.index(end):
+        raise UsageError(f"{path} needs a line `{begin}` and, after it, a line `{end}`, once each; put them there")
+    return "".join([*lines[: bare.index(begin) + 1], new, *lines[bare.index(end) :]])
 
 
 def _read(path: Path, advice: str) -> str:

@@ -27,6 +27,10 @@ TITLES = {
 }
 
 
+class NotForThisRelease(UsageError):
+    """A tree that is compared with the others cannot be made from this release."""
+
+
 def cache_folder() -> Path:
     """Where trees are kept: `$EXACT_RESUME_CACHE`, else `exact-resume` in the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
@@ -46,9 +50,10 @@ def build(name: str, release: str, *, upto: str | None = None) -> Path:
 
     Raises:
         UsageError: The wheel of the release is not to be had, or, for a tree other than "stock", no series serves it.
+        NotForThisRelease: For "literal" and "drain", which are written for the releases around the newest.
     """
     if name == STOCK:  # also of a release that has no series yet
-        return _cached(f"{release}/wheel", lambda folder: _unpack_wheel(release, folder))
+        return _cached(f"{release}/stock", lambda folder: _unpack_wheel(release, folder))
     series = for_release(release)
     if name == PATCHED:
         key = _digest(*(repr(patch).encode() for patch in series.patches), (upto or "").encode())
@@ -64,7 +69,7 @@ def _digest(*parts: bytes) -> str:
 def _cached(key: str, make: Callable[[Path], None]) -> Path:
     from filelock import FileLock
 
-    target = cache_folder() / "trees" / key
+    target = cache_folder() / "unpacked" / key
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{target}.lock"):
         if not target.is_dir():
@@ -134,4 +139,5 @@ def _compare(release: str, diff: bytes, folder: Path) -> None:
     done = git.run(["apply", "--whitespace=nowarn", "-p2", "-"], folder, stdin=diff)
     # Inside another repository git may report success without changing a file.
     if done.returncode != 0 or trainer.read_bytes() == before:
-        raise RuntimeError(f"a comparison tree could not be made: {done.stderr.decode(errors='replace').strip()}")
+        reason = " ".join(done.stderr.decode(errors="replace").split()) or "no file was changed"
+        raise NotForThisRelease(f"what it changes is not in transformers {release}: {reason}")

@@ -91,6 +91,13 @@ def test_what_the_tests_need_is_enough_for_verify(machine):
     assert machine.take() == [VERIFY]
 
 
+def test_prove_needs_what_verify_needs(machine):
+    bootstrap.main(["prove", "5.22.2"])
+    assert machine.take() == [VENV, TORCH, "pip --editable .[verify]", "VENV/bin/python -m exact_resume prove 5.22.2"]
+    bootstrap.main(["verify"])
+    assert machine.take() == [VERIFY]
+
+
 def test_another_job_adds_to_the_same_environment(machine):
     bootstrap.main(["verify"])
     machine.take()
@@ -274,7 +281,7 @@ def test_wrong_arguments_change_nothing(machine, capsys):
     assert bootstrap.main([]) == 2
     assert bootstrap.main(["--help"]) == 0
     assert machine.take() == []
-    assert "no job tests; there are: verify, test, lint" in capsys.readouterr().err
+    assert "no job tests; there are: verify, prove, test, lint" in capsys.readouterr().err
 
 
 def test_run_prints_the_command_and_hides_the_callers_python_settings(monkeypatch, capfd):

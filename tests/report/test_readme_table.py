@@ -1,13 +1,18 @@
 """README's table follows the results of verify, and nothing but complete results."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from exact_resume import cli, readme_table, verify
+from exact_resume import cli, readme_table, support_table
 from exact_resume.readme_table import BEGIN, END
+from exact_resume.series import Release, Series
 
-README = f"# A project\n\nThe line {BEGIN} in a sentence is no marker.\n\n{BEGIN}\nold\n{END}\n\nThe rest.\n"
+SUPPORT = f"{support_table.BEGIN}\n{support_table.table()}{support_table.END}\n"
+README = (
+    f"# A project\n\nThe line {BEGIN} in a sentence is no marker.\n\n{BEGIN}\nold\n{END}\n\n{SUPPORT}\nThe rest.\n"
+)
 
 
 def cell(exact, total):
@@ -97,7 +102,7 @@ def test_only_what_is_between_the_markers_changes(folder, capsys):
 def test_line_ends_of_the_rest_stay(folder):
     (folder / "README.md").write_bytes(README.replace("\n", "\r\n").encode())
     assert cli.main(["readme-table"]) == 0
-    assert (folder / "README.md").read_bytes().endswith(f"{END}\r\n\r\nThe rest.\r\n".encode())
+    assert (folder / "README.md").read_bytes().endswith(f"{support_table.END}\r\n\r\nThe rest.\r\n".encode())
 
 
 def test_check_finds_another_table_and_writes_nothing(folder, capsys):
@@ -108,7 +113,7 @@ def test_check_finds_another_table_and_writes_nothing(folder, capsys):
     changed["scenarios"][0]["cells"]["patched"] = cell(3, 4)
     write(folder, changed)
     capsys.readouterr()
-    assert_refused(capsys, "is not what", code=1, arguments=["--check"])
+    assert_refused(capsys, "does not agree", code=1, arguments=["--check"])
 
 
 def test_other_files_may_be_named(folder):
@@ -128,9 +133,11 @@ def test_other_files_may_be_named(folder):
     ],
 )
 def test_markers_that_are_not_there_once_each_are_named(folder, capsys, readme):
-    (folder / "README.md").write_text(readme)
+    (folder / "README.md").write_text(readme + SUPPORT)
     assert_refused(capsys, "README.md", BEGIN, END)
-    assert (folder / "README.md").read_text() == readme
+    assert (folder / "README.md").read_text() == readme + SUPPORT
+    (folder / "README.md").write_text(README.replace(support_table.END, ""))
+    assert_refused(capsys, "README.md", support_table.BEGIN, support_table.END)
 
 
 @pytest.mark.parametrize(
@@ -186,12 +193,46 @@ def test_what_could_not_be_run_is_a_finding(folder, capsys, broken):
     assert (folder / "README.md").read_text() == README
 
 
-def test_verify_selects_by_tier_unless_scenarios_are_named():
-    scenarios = [{"name": tier, "group": "any", "tier": tier} for tier in ("core", "quick", "suite", "long")]
+def test_the_support_table_alone_needs_no_results(folder, capsys):
+    (folder / "report" / "results.json").unlink()
+    (folder / "README.md").write_text(README.replace(SUPPORT, f"{support_table.BEGIN}\n{support_table.END}\n"))
+    said = ("README.md", "releases.toml", "readme-table --support`")
+    assert_refused(capsys, *said, code=1, arguments=["--check", "--support"])
+    assert cli.main(["readme-table", "--support"]) == cli.main(["readme-table", "--support", "--check"]) == 0
+    assert (folder / "README.md").read_text() == README
 
-    def names(only, every_tier):
-        return [scenario["name"] for scenario in verify._select(scenarios, only, every_tier)]
 
-    assert names(None, False) == ["core", "quick"]
-    assert names(None, True) == ["core", "quick", "suite"]
-    assert names(["long"], False) == ["long"]
+def test_the_readme_shows_the_releases_as_they_are_recorded():
+    checkout = Path(__file__).resolve().parents[2]
+    assert cli.main(["readme-table", "--support", "--check", "--readme", str(checkout / "README.md")]) == 0
+
+
+def proven(version, lane, patched, **changed):
+    proof = {"python": "3.11.7", "torch": "2.13.0", "accelerate": "1.15.0", "tier": "core", "skipped": 0}
+    return Release(version, lane, {}, {**proof, "patched": patched, "stock": "1/4", "series": "fresh", **changed})
+
+
+def test_releases_of_a_lane_with_equal_proofs_share_a_row(monkeypatch):
+    releases = [
+        proven("5.4", "new", "4/4"),
+        proven("5.3", "new", "4/4"),
+        proven("5.2", "new", "4/4"),
+        proven("5.1", "new", "8/8", tier="whole", skipped=2),
+        proven("5.0", "old", "4/4"),
+        proven("4.9", "old", "4/4", series="stale"),
+        Release("4.8", "old", {}),
+        proven("4.7", "old", "4/4"),
+    ]
+    monkeypatch.setattr(support_table, "load_releases", lambda folder: {one.version: one for one in releases})
+    monkeypatch.setattr(support_table, "load_lane", lambda lane, folder: Series(lane, "", ("patch",) * len(lane)))
+    monkeypatch.setattr(
+        support_table.proofs, "is_fresh", lambda one, folder: bool(one.proof) and one.proof["series"] == "fresh"
+    )
+    versions = "Python 3.11.7, torch 2.13.0, accelerate 1.15.0"
+    assert support_table.table().splitlines()[2:-2] == [
+        f"| 5.2 to 5.4 (3) | new | 3 | core | 4/4 | 1/4 |  | {versions} |",
+        f"| 5.1 | new | 3 | whole | 8/8 | 1/4 | 2 | {versions} |",
+        f"| 5.0 | old | 3 | core | 4/4 | 1/4 |  | {versions} |",
+        "| 4.8 to 4.9 (2) | old | 3 | **not proven** | - | - |  |  |",
+        f"| 4.7 | old | 3 | core | 4/4 | 1/4 |  | {versions} |",
+    ]

@@ -14,6 +14,10 @@ from exact_resume.environments import site_folders
 PACKAGE_PARENT = Path(__file__).parents[2]
 
 
+class ProcessEnded(RuntimeError):
+    """A process that runs scenarios ended by itself, as where transformers cannot be imported."""
+
+
 class Client:
     """
     A process that runs scenarios on one tree.
@@ -55,7 +59,7 @@ class Client:
             self._process.wait()
             self._errors.seek(0)
             tail = self._errors.read().decode(errors="replace")[-2000:]
-            raise RuntimeError(f"a scenario process ended with exit code {self._process.returncode}:\n{tail}")
+            raise ProcessEnded(f"a scenario process ended with exit code {self._process.returncode}:\n{tail}")
         return json.loads(line)
 
     def run(self, name: str, **options) -> dict[str, Any]:
