@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from exact_resume import __version__, checkout, export, hashes, lint, patching, readme_table, wheel
+from exact_resume import __version__, checkout, export, hashes, installed, lint, patching, readme_table, wheel
 from exact_resume import series as patch_series
 from exact_resume.errors import (
     EXIT_BROKEN_PIPE,
@@ -91,6 +91,7 @@ def build_parser(command_in_use: str | None) -> argparse.ArgumentParser:
     command = _add(commands, "apply", "apply the series to a tree", _apply)
     _add_tree(command)
     command.add_argument("--upto", metavar="PATCH", help="the last patch to apply")
+    command.add_argument("--commit", action="store_true", help="in a git work tree, make a commit for each patch")
     command.add_argument("--check", action="store_true", help="only say what would be done")
 
     command = _add(commands, "revert", "take the series back out of a tree", _revert)
@@ -126,24 +127,45 @@ def _add(commands, name: str, text: str, run: Callable[[argparse.Namespace], int
 
 
 def _add_tree(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument(
         "tree",
         metavar="TREE",
         type=Path,
+        nargs="?",
         help="a transformers checkout, or a folder that holds the package, such as site-packages",
+    )
+    which.add_argument(
+        "--installed", action="store_true", help="the transformers that is installed for this Python interpreter"
+    )
+    command.add_argument(
+        "--python", metavar="PATH", type=Path, help="with --installed: another interpreter, such as that of a venv"
     )
 
 
+def _tree(parsed: argparse.Namespace) -> tuple[Path, installed.Installed | None]:
+    if parsed.installed:
+        found = installed.find(parsed.python)
+        return found.folder, found
+    if parsed.python:
+        raise UsageError("--python chooses whose installed transformers is meant: give it with --installed, not TREE")
+    return parsed.tree, None
+
+
 def _apply(parsed: argparse.Namespace) -> int:
-    return _print(patching.apply(parsed.tree, upto=parsed.upto, check=parsed.check).lines)
+    tree, where = _tree(parsed)
+    result = patching.apply(tree, upto=parsed.upto, check=parsed.check, commit=parsed.commit, installed=where)
+    return _print(result.lines)
 
 
 def _revert(parsed: argparse.Namespace) -> int:
-    return _print(patching.revert(parsed.tree, check=parsed.check).lines)
+    tree, where = _tree(parsed)
+    return _print(patching.revert(tree, check=parsed.check, installed=where).lines)
 
 
 def _status(parsed: argparse.Namespace) -> int:
-    status = patching.status(parsed.tree)
+    tree, where = _tree(parsed)
+    status = patching.status(tree, installed=where)
     _print(status.lines)
     return EXIT_FINE if status.clean else EXIT_FINDING
 

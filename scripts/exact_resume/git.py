@@ -1,4 +1,4 @@
-"""Run the git executable in an environment that no user setting reaches, and compute git blob ids."""
+"""Run the git executable, with or without the settings of the user, and compute git blob ids."""
 
 import hashlib
 import os
@@ -41,20 +41,50 @@ def clean_environment(folder: Path) -> dict[str, str]:
     return environment
 
 
+def repository_environment(**variables: str) -> dict[str, str]:
+    """Return the environment for a git that works on the user's own repository.
+
+    The settings of the user stay, for they hold the identity and the folders that are trusted. Of the GIT_* variables
+    only those of settings and of the committer do: the others, set inside a git hook, lead to another repository.
+    """
+    kept = ("GIT_CONFIG_", "GIT_COMMITTER_")
+    environment = {n: value for n, value in os.environ.items() if not n.startswith("GIT_") or n.startswith(kept)}
+    # Objects that a partial clone lacks are not fetched: that may ask for a password.
+    environment.update(LC_ALL="C", LANGUAGE="C", GIT_NO_LAZY_FETCH="1", GIT_TERMINAL_PROMPT="0", **variables)
+    return environment
+
+
 def run(arguments: list[str], folder: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Run `git ARGUMENTS` in `folder` and return the completed process, whatever its exit status.
+    """Run `git ARGUMENTS` in `folder`, without settings and outside every repository above it.
+
+    Returns the completed process, whatever its exit status.
 
     Raises:
         UsageError: there is no git on PATH.
     """
+    return _run(arguments, folder, clean_environment(folder), stdin)
+
+
+def run_in_repository(
+    arguments: list[str], folder: Path, stdin: bytes = b"", **variables: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `git ARGUMENTS` on the repository around `folder`, with the user's settings and without any hook.
+
+    Args:
+        arguments, folder, stdin: what to run, where, and its input.
+        variables: environment variables for git.
+
+    Raises:
+        UsageError: there is no git on PATH.
+    """
+    plain = ["-c", f"core.hooksPath={os.devnull}", "-c", "core.fsmonitor=false", "-c", "i18n.commitEncoding=UTF-8"]
+    return _run([*plain, *arguments], folder, repository_environment(**variables), stdin)
+
+
+def _run(arguments: list[str], folder: Path, environment: dict[str, str], stdin: bytes):
     executable = shutil.which("git")
     if executable is None:
         raise UsageError("git was not found on PATH; install git and run the command again")
     return subprocess.run(
-        [executable, *arguments],
-        cwd=folder,
-        env=clean_environment(folder),
-        input=stdin,
-        capture_output=True,
-        check=False,
+        [executable, *arguments], cwd=folder, env=environment, input=stdin, capture_output=True, check=False
     )

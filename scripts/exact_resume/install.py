@@ -5,6 +5,7 @@ import os
 import shutil
 import stat
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -55,12 +56,17 @@ def check_writable(changes: list[Change]) -> None:
             raise UsageError(f"{folder} is read-only; make it writable, or work on a copy; nothing was changed")
 
 
-def install(changes: list[Change], root: Path) -> None:
-    """Carry out all changes below `root`; on any error, interruption included, undo what was already done.
+def install(changes: list[Change], root: Path, and_then: Callable[[], None] | None = None) -> None:
+    """Carry out all changes; on any error, interruption included, undo what was already done.
 
     Each file is written beside its target and then moved over it, so a hard link into a package cache is cut and
     the cache keeps its bytes. Folders that a removal leaves empty are removed too: neither git nor a wheel has empty
     folders, so the series made them.
+
+    Args:
+        changes: the changes.
+        root: the folder below which folders are made and removed.
+        and_then: called when everything is in place; if it fails, so do the changes.
 
     Raises:
         UsageError: the system refused a write, or a file changed under our hands.
@@ -72,6 +78,8 @@ def install(changes: list[Change], root: Path) -> None:
         for change, new_file in staged:
             _switch(change, new_file, journal)
         _compare(changes)
+        if and_then:
+            and_then()
     except BaseException as error:
         _undo(journal)
         if isinstance(error, OSError):
@@ -80,7 +88,7 @@ def install(changes: list[Change], root: Path) -> None:
         raise
     _remove(journal.leftovers)
     for change in changes:
-        if change.after is None:
+        if change.after is None and change.target.is_relative_to(root):
             _remove_empty_folders(change.target.parent, root)
 
 

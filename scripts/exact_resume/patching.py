@@ -1,19 +1,21 @@
 """Apply the patch series to a transformers tree, take it back, or say how much of it is there."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from exact_resume import install, scratch, state
+from exact_resume import carrying, committing, install, repository
 from exact_resume import plan as planning
-from exact_resume import series as patch_series
 from exact_resume import tree as trees
-from exact_resume.errors import SeriesError, UsageError
-from exact_resume.git import blob_id
-from exact_resume.plan import Plan, Step
+from exact_resume.diagnosis import Problem
+from exact_resume.errors import Finding, UsageError
+from exact_resume.inspection import Inspection, inspect, plural
+from exact_resume.installed import Installed
+from exact_resume.plan import Step
+from exact_resume.repository import Repository
 from exact_resume.scratch import Contents
 from exact_resume.series import Series
-from exact_resume.state import State
-from exact_resume.tree import Tree
+from exact_resume.state import Blocked
 
 
 @dataclass(frozen=True)
@@ -66,43 +68,34 @@ class TreeStatus:
         return self.clean and not self.edited
 
 
-@dataclass(frozen=True)
-class _Inspection:
-    tree: Tree
-    series: Series
-    plan: Plan
-    contents: Contents
-    state: State
-
-    @property
-    def heading(self) -> str:
-        return f"transformers {self.tree.release} ({self.tree.kind}) at {self.tree.root}, lane {self.series.lane}"
-
-    @property
-    def notes(self) -> list[str]:
-        count = len(self.plan.left_out)
-        if not count:
-            return []
-        return [f"left out: {count} {_plural('file', count)} under tests/, which an installed package does not have"]
-
-
-def apply(tree: Path, *, upto: str | None = None, check: bool = False, series: Series | None = None) -> Result:
+def apply(
+    tree: Path,
+    *,
+    upto: str | None = None,
+    check: bool = False,
+    commit: bool = False,
+    series: Series | None = None,
+    installed: Installed | None = None,
+) -> Result:
     """Apply the series, or the rest of it, to a tree: all or nothing.
 
     Args:
         tree: a transformers checkout or a folder that holds the package.
         upto: the last patch to apply; all patches without it.
         check: only say what would be done.
+        commit: make a commit for each patch in the git work tree that the tree is.
         series: the series to apply; the one for the tree's release without it.
+        installed: the installation that the tree belongs to, in which it is to be noted.
 
     Raises:
         UsageError: the tree cannot take the patches; nothing was changed.
         SeriesError: the result is not what the series records; nothing was changed.
     """
-    found = _inspect(tree, series)
+    found = inspect(tree, series)
     wanted = planning.count_upto(found.plan, found.series, upto)
     applied = _applied(found)
     steps = found.plan.steps
+    branch = _Branch.of(found) if commit else None
     if applied > wanted:
         beyond = ", ".join(step.name for step in steps[wanted:applied])
         raise UsageError(
@@ -112,28 +105,48 @@ def apply(tree: Path, *, upto: str | None = None, check: bool = False, series: S
     if applied == wanted:
         done = f"already applied: all {wanted} patches" if wanted == len(steps) else f"already applied up to {upto}"
         return Result((found.heading, *found.notes, f"{done}; nothing to do"))
-    return _carry_out(found, steps[applied:wanted], wanted, reverse=False, check=check)
+    for blocked in found.state.blocked:
+        if blocked.place < wanted:
+            problem = _conflict(found, blocked)
+            raise UsageError(f"{found.tree.root}: {problem.what}; {problem.advice}; nothing was changed")
+    return _carry_out(found, wanted, check=check, branch=branch, installed=installed)
 
 
-def revert(tree: Path, *, check: bool = False, series: Series | None = None) -> Result:
+def revert(
+    tree: Path, *, check: bool = False, series: Series | None = None, installed: Installed | None = None
+) -> Result:
     """Take back every applied patch of the series; the counterpart of `apply`, with the same errors."""
-    found = _inspect(tree, series)
-    applied = _applied(found)
-    if applied == 0:
+    found = inspect(tree, series)
+    if _applied(found) > 0:
+        return _carry_out(found, 0, check=check, installed=installed)
+    note = installed.note_change(None) if installed else []
+    if not note:
         return Result((found.heading, "no patch is applied; nothing to do"))
-    return _carry_out(found, tuple(reversed(found.plan.steps[:applied])), 0, reverse=True, check=check)
+    if not check:
+        install.install(note, found.tree.root)
+    tense = "would be " if check else ""
+    return Result((found.heading, f"no patch is applied; {tense}forgotten: an earlier apply --installed"))
 
 
-def status(tree: Path, series: Series | None = None) -> TreeStatus:
+def status(tree: Path, series: Series | None = None, installed: Installed | None = None) -> TreeStatus:
     """Say which patches a tree has; changes nothing.
 
     Raises:
         UsageError: the folder is no transformers tree, or no series serves its release.
+        Finding: no series serves its release, and it was patched by `apply` with `installed` when it was another one.
     """
-    found = _inspect(tree, series)
+    try:
+        found = inspect(tree, series)
+    except UsageError as error:
+        lost = installed.lost(trees.find(tree).release, None) if installed else None
+        raise Finding(f"{lost.what}; {error}") if lost else error from None
     words = dict(zip((step.name for step in found.plan.steps), found.state.steps, strict=True))
     patches = tuple((name, words.get(name, "nothing for this kind of tree")) for name in found.series.names)
-    problems = tuple(f"{problem.what}; {problem.advice}" for problem in found.state.problems)
+    lost = installed.lost(found.tree.release, found.state.applied) if installed else None
+    conflicts = (_conflict(found, blocked) for blocked in found.state.blocked)
+    problems = tuple(
+        f"{problem.what}; {problem.advice}" for problem in (*found.state.problems, *conflicts, lost) if problem
+    )
     if problems:
         summary = [f"problem: {problem}" for problem in problems]
     elif found.state.edited:
@@ -159,15 +172,33 @@ def status(tree: Path, series: Series | None = None) -> TreeStatus:
     )
 
 
-def _inspect(folder: Path, series: Series | None) -> _Inspection:
-    tree = trees.find(Path(folder))
-    series = series or patch_series.for_release(tree.release)
-    plan = planning.make(tree, series)
-    contents = {path: tree.read(path) for path in plan.paths}
-    return _Inspection(tree, series, plan, contents, state.decide(plan, contents))
+@dataclass(frozen=True)
+class _Branch:
+    """Where commits go."""
+
+    repository: Repository
+    start: committing.Start
+    names: dict[str, str]
+
+    @classmethod
+    def of(cls, found: Inspection) -> "_Branch":
+        holder = repository.find(found.tree)
+        names = {path: holder.name(found.tree.locate(path)) for path in found.plan.paths}
+        start = committing.check(holder, {names[path]: found.contents[path] for path in names})
+        return cls(holder, start, names)
+
+    def commit(self, found: Inspection, steps: tuple[Step, ...], stages: list[Contents]) -> str:
+        """Make the commits, which nothing refers to yet, and return the id of the last."""
+        patches = {patch.name: patch for patch in found.series.patches}
+        commits = [
+            committing.Commit(patches[step.name], {self.names[diff.path]: stage[diff.path] for diff in step.diffs})
+            for step, stage in zip(steps, stages, strict=True)
+        ]
+        created = {self.names[path]: mode for path, mode in found.plan.modes.items()}
+        return committing.make(self.repository, self.start, commits, created)
 
 
-def _applied(found: _Inspection) -> int:
+def _applied(found: Inspection) -> int:
     if found.state.applied is not None:
         return found.state.applied
     problems = found.state.problems
@@ -176,74 +207,60 @@ def _applied(found: _Inspection) -> int:
     raise UsageError(f"{found.tree.root}: {what}; {advice}; nothing was changed")
 
 
-def _carry_out(found: _Inspection, steps: tuple[Step, ...], count: int, *, reverse: bool, check: bool) -> Result:
-    contents = found.contents
-    for step in steps:
-        _refuse_ambiguous(found, step, contents, reverse=reverse)
-        contents = _work_out(contents, (step,), reverse=reverse)
-    after = contents
-    _verify(found, steps, after, count, reverse=reverse)
-    modes = {diff.path: diff.mode for step in found.plan.steps for diff in step.diffs if diff.mode is not None}
+def _conflict(found: Inspection, blocked: Blocked) -> Problem:
+    step = found.plan.steps[blocked.place]
+    lines = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in blocked.lines)
+    where = f"{blocked.path}, {plural('line', 1 if lines.isdecimal() else 2)} {lines}"
+    what = f"conflict: {where}: differs from transformers {found.release} where {step.name} changes it"
+    base = found.series.base
+    advice = f"rebase the fork onto {base} with the series in it (python -m exact_resume checkout {base})"
+    if blocked.place > found.state.applied:
+        advice += f", or apply with --upto {found.plan.steps[blocked.place - 1].name}"
+    return Problem(what, advice)
+
+
+def _carry_out(
+    found: Inspection,
+    count: int,
+    *,
+    check: bool,
+    branch: _Branch | None = None,
+    installed: Installed | None = None,
+) -> Result:
+    steps, reverse = found.way_to(count)
+    stages = carrying.work_out(found, count)
+    after = stages[-1]
+    changed = [path for path in found.plan.paths if after[path] != found.contents[path]]
     changes = [
         install.Change(
-            found.tree.locate(path), found.contents[path], after[path], modes.get(path, install.NEW_FILE_MODE)
+            found.tree.locate(path),
+            found.contents[path],
+            after[path],
+            found.plan.modes.get(path, install.NEW_FILE_MODE),
         )
-        for path in found.plan.paths
-        if after[path] != found.contents[path]
+        for path in changed
     ]
-    install.check_writable(changes)
+    notes = []
+    if installed:
+        in_afterwards = tuple(step.name for step in found.plan.steps[:count])
+        notes = installed.notes_to_take(changes, found.tree.release, in_afterwards)
+    install.check_writable([*changes, *notes])
     if not check:
-        install.install(changes, found.tree.root)
-    verb = "taken back" if reverse else "applied"
+        head = branch.commit(found, steps, stages) if branch else None
+        advance = partial(committing.advance, branch.repository, branch.start, head) if branch else None
+        install.install([*changes, *notes], found.tree.root, advance)
+    verb = "taken back" if reverse else "committed" if branch else "applied"
     tense = "would be " if check else ""
     lines = [found.heading, *(f"{tense}{verb}: {step.name}  {step.title}" for step in steps), *found.notes]
-    if found.state.edited:
-        lines.append(f"local edits were kept: {', '.join(map(found.tree.inside, found.state.edited))}")
+    for what, paths in (
+        (f"merged three-way with transformers {found.release}", found.state.merged),
+        ("local edits were kept", found.state.edited),
+    ):
+        if paths:
+            lines.append(f"{what}: {', '.join(map(found.tree.inside, paths))}")
     summary = (
-        f"{len(steps)} {_plural('patch', len(steps))} {tense}{verb}, {len(changes)} {_plural('file', len(changes))}"
+        f"{len(steps)} {plural('patch', len(steps))} {tense}{verb}, {len(changed)} {plural('file', len(changed))}"
     )
     lines.append(f"check only, nothing was changed: {summary}" if check else f"done: {summary} changed")
-    files = tuple(found.tree.inside(path) for path in found.plan.paths if after[path] != found.contents[path])
+    files = tuple(map(found.tree.inside, changed))
     return Result(tuple(lines), tuple(step.name for step in steps), files, not check)
-
-
-def _refuse_ambiguous(found: _Inspection, step: Step, contents: Contents, *, reverse: bool) -> None:
-    for diff in step.diffs:
-        content = contents[diff.path]
-        if diff.path not in found.state.edited or content is None:
-            continue
-        for number in scratch.ambiguous_hunks(content, diff, reverse=reverse):
-            raise UsageError(
-                f"{found.tree.root}: {diff.path}: hunk {number} of {step.name} fits in more than one place of the "
-                "locally edited file; carry the change over by hand on a branch of your own; nothing was changed"
-            )
-
-
-def _work_out(contents: Contents, steps: tuple[Step, ...], *, reverse: bool) -> Contents:
-    for step in steps:
-        try:
-            contents = scratch.apply(contents, step.diffs, reverse=reverse)
-        except scratch.DoesNotApply as error:
-            raise SeriesError(f"{step.name} does not fit although its lane says so: {error}") from error
-    return contents
-
-
-def _verify(found: _Inspection, steps: tuple[Step, ...], after: Contents, count: int, *, reverse: bool) -> None:
-    """Make sure of the result before it is installed.
-
-    A file that was exact has to become exactly what the series records. For a file with local edits nothing is
-    recorded; there the way back has to lead to the bytes that we started from.
-    """
-    edited = set(found.state.edited)
-    for path in found.plan.paths:
-        if path not in edited and blob_id(after[path]) != found.plan.blob_after(path, count):
-            raise SeriesError(f"{path} would not become what the series records; nothing was changed")
-    if edited:
-        back = _work_out(after, tuple(reversed(steps)), reverse=not reverse)
-        for path in sorted(edited):
-            if back[path] != found.contents[path]:
-                raise SeriesError(f"{path}: the way back would not restore its local edits; nothing was changed")
-
-
-def _plural(word: str, count: int) -> str:
-    return word if count == 1 else word + ("es" if word.endswith("ch") else "s")

@@ -34,9 +34,18 @@ class Plan:
         """Every file of the tree that a step touches, in the order of the first touch."""
         return list(dict.fromkeys(diff.path for step in self.steps for diff in step.diffs))
 
+    @property
+    def modes(self) -> dict[str, int]:
+        """The modes, as git records them, of the files that the steps create or remove."""
+        return {diff.path: diff.mode for step in self.steps for diff in step.diffs if diff.mode is not None}
+
     def touches(self, path: str) -> list[tuple[int, FileDiff]]:
         """Return (place of the step, diff) for each step that touches the file."""
         return [(place, diff) for place, step in enumerate(self.steps) for diff in step.diffs if diff.path == path]
+
+    def touched(self, path: str, count: int) -> int:
+        """Return how many of the first `count` steps touch the file."""
+        return sum(place < count for place, _ in self.touches(path))
 
     def blobs(self, path: str) -> list[str]:
         """Return the recorded blob ids of the file: pristine first, then after each step that touches it."""
@@ -45,7 +54,7 @@ class Plan:
 
     def blob_after(self, path: str, count: int) -> str:
         """Return the recorded blob id of the file after the first `count` steps."""
-        return self.blobs(path)[sum(place < count for place, _ in self.touches(path))]
+        return self.blobs(path)[self.touched(path, count)]
 
     def counts_at(self, path: str, touched: int) -> frozenset[int]:
         """Return after how many steps the file has been touched exactly `touched` times."""

@@ -209,8 +209,9 @@ def for_release(release: str, folder: Path | None = None) -> Series:
     releases = load_releases(folder)
     if release not in releases:
         raise UsageError(
-            f"transformers {release} has no patch series; supported releases: {', '.join(releases)}; "
-            "use a tree of one of these; nothing was changed"
+            f"transformers {release} has no patch series; the nearest release that has one is "
+            f"{nearest(release, folder)} (python -m exact_resume list shows all); use a tree of that one; "
+            "nothing was changed"
         )
     series = load_lane(releases[release].lane, folder)
     return replace(series, patches=_with_blobs(series.patches, releases[release]))

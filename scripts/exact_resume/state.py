@@ -2,14 +2,18 @@
 
 Blob ids decide wherever a file is byte for byte what the series records. A file with local edits matches none of
 them; there the decision is by trial: the state is the one from which the patches that should be in can be taken back
-cleanly and the others be applied cleanly.
+cleanly and the others be applied cleanly. Where hunks do not fit as they are, or fit in two places, and git tracks the
+tree, the patches are merged instead.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from exact_resume import diagnosis, scratch
+from exact_resume.bases import NoBase
 from exact_resume.diagnosis import Problem
 from exact_resume.git import blob_id
+from exact_resume.merging import Merger, Partly
 from exact_resume.patchfile import FileDiff
 from exact_resume.plan import Plan
 from exact_resume.scratch import Contents
@@ -21,14 +25,34 @@ UNCLEAR = "unclear"
 
 
 @dataclass(frozen=True)
+class Blocked:
+    """A patch that is not in and cannot be merged into a file.
+
+    Attributes:
+        path: the file.
+        place: the place of the patch among the steps.
+        lines: the first and last line, from 1, of each conflict.
+    """
+
+    path: str
+    place: int
+    lines: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
 class FileState:
-    """What one file says: after which numbers of steps it could look as it does."""
+    """What one file says: after which numbers of steps it could look as it does.
+
+    `merged` tells that patches are merged into it; `blocked` has the conflict ahead for some of the numbers.
+    """
 
     path: str
     exact: bool
     counts: frozenset[int]
     problem: Problem | None = None
     worth_trying: bool = True
+    merged: bool = False
+    blocked: dict[int, Blocked] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -40,18 +64,30 @@ class State:
         edited: files that hold local edits elsewhere, outside the series' hunks.
         problems: why there is no single answer; empty otherwise.
         steps: for each step one of APPLIED, NOT_APPLIED, PARTLY, UNCLEAR.
+        merged: those edited files into which patches are merged, as their hunks do not fit as they are.
+        blocked: the conflicts ahead, at most one for each of these files, that of the earliest patch first.
     """
 
     applied: int | None
     edited: tuple[str, ...]
     problems: tuple[Problem, ...]
     steps: tuple[str, ...]
+    merged: tuple[str, ...] = ()
+    blocked: tuple[Blocked, ...] = ()
 
 
-def decide(plan: Plan, contents: Contents) -> State:
-    """Decide the state of a tree whose touched files hold `contents`."""
+def decide(plan: Plan, contents: Contents, find_merger: Callable[[], Merger | None]) -> State:
+    """Decide the state of a tree.
+
+    Args:
+        plan: the plan for the tree.
+        contents: what its touched files hold.
+        find_merger: called where hunks do not fit; returns what merges them, None for a tree that git does not track.
+    """
     files = [_exact_state(plan, path, contents[path]) for path in plan.paths]
-    files = [state if state.exact else _edited_state(plan, state.path, contents[state.path]) for state in files]
+    files = [
+        state if state.exact else _edited_state(plan, state.path, contents[state.path], find_merger) for state in files
+    ]
     problems = [state.problem for state in files if state.problem]
     common = frozenset(range(len(plan.steps) + 1)).intersection(*(state.counts for state in files))
     if not problems and not common:
@@ -61,7 +97,15 @@ def decide(plan: Plan, contents: Contents) -> State:
     # A patch that can be taken back is in, even where its lines could be inserted at a second place as well.
     applied = max(common)
     steps = tuple(APPLIED if place < applied else NOT_APPLIED for place in range(len(plan.steps)))
-    return State(applied, tuple(state.path for state in files if not state.exact), (), steps)
+    blocked = [state.blocked[applied] for state in files if applied in state.blocked]
+    return State(
+        applied,
+        tuple(state.path for state in files if not state.exact),
+        (),
+        steps,
+        tuple(state.path for state in files if state.merged),
+        tuple(sorted(blocked, key=lambda one: one.place)),
+    )
 
 
 def _exact_state(plan: Plan, path: str, content: bytes | None) -> FileState:
@@ -73,29 +117,67 @@ def _exact_state(plan: Plan, path: str, content: bytes | None) -> FileState:
     return FileState(path, bool(counts), counts)
 
 
-def _edited_state(plan: Plan, path: str, content: bytes | None) -> FileState:
+def _edited_state(plan: Plan, path: str, content: bytes | None, find_merger: Callable[[], Merger | None]) -> FileState:
     problem = diagnosis.not_worth_trying(plan, path, content)
     if problem:
         return FileState(path, False, frozenset(), problem, worth_trying=False)
     diffs = [diff for _, diff in plan.touches(path)]
-    fitting = [touched for touched in range(len(diffs) + 1) if _explains(content, diffs, touched)]
-    counts = frozenset().union(*(plan.counts_at(path, touched) for touched in fitting))
-    return FileState(path, False, counts, None if counts else diagnosis.of_edited_file(plan, path, content))
+    trials = [_trial(content, diffs, touched) for touched in range(len(diffs) + 1)]
+    fitting = [touched for touched, trial in enumerate(trials) if trial.fits]
+    exact = FileState(path, False, _counts(plan, path, fitting))
+    if fitting and all(trials[touched].unique for touched in fitting):
+        return exact
+    merger = find_merger()
+    if merger is None:
+        return exact if fitting else replace(exact, problem=diagnosis.of_edited_file(plan, path, content))
+    merged = _merged_state(plan, path, content, merger)
+    return exact if fitting and merged.problem else merged
 
 
-def _explains(content: bytes | None, diffs: list[FileDiff], touched: int) -> bool:
-    """Tell whether a file can be the result of the first `touched` diffs: those come off, the others go on."""
-    path = diffs[0].path
+def _merged_state(plan: Plan, path: str, content: bytes, merger: Merger) -> FileState:
+    touches = plan.touches(path)
     try:
-        current = {path: content}
-        for diff in reversed(diffs[:touched]):
-            current = scratch.apply(current, [diff], reverse=True)
-        current = {path: content}
-        for diff in diffs[touched:]:
-            current = scratch.apply(current, [diff])
+        found = merger.explain(path, content)
+    except NoBase as error:
+        return FileState(path, False, frozenset(), error.problem)
+    except Partly as partly:
+        name = plan.steps[touches[partly.touched][0]].name
+        what = f"{path}, line {partly.line}, is of {name}, which is not there as a whole with those before it"
+        return FileState(path, False, frozenset(), Problem(what, diagnosis.RESTORE))
+    blocked = {
+        count: Blocked(path, touches[ahead.touched][0], ahead.lines)
+        for touched, ahead in found.items()
+        if ahead
+        for count in plan.counts_at(path, touched)
+    }
+    return FileState(path, False, _counts(plan, path, found), merged=True, blocked=blocked)
+
+
+def _counts(plan: Plan, path: str, touched: Iterable[int]) -> frozenset[int]:
+    return frozenset().union(*(plan.counts_at(path, number) for number in touched))
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """Whether hunks fit, and whether each of them fits in one place only."""
+
+    fits: bool
+    unique: bool = True
+
+
+def _trial(content: bytes | None, diffs: list[FileDiff], touched: int) -> _Trial:
+    """Try whether a file can be the result of the first `touched` diffs: those come off, the others go on."""
+    path = diffs[0].path
+    unique = True
+    try:
+        for way, reverse in ((diffs[:touched][::-1], True), (diffs[touched:], False)):
+            current = {path: content}
+            for diff in way:
+                unique = unique and not scratch.ambiguous_hunks(current[path], diff, reverse=reverse)
+                current = scratch.apply(current, [diff], reverse=reverse)
     except scratch.DoesNotApply:
-        return False
-    return True
+        return _Trial(False)
+    return _Trial(True, unique)
 
 
 def _disagreement(plan: Plan, files: list[FileState]) -> Problem:

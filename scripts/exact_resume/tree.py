@@ -1,5 +1,6 @@
 """Find out what a TREE is: a transformers source checkout, or a folder that holds the installed package."""
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from exact_resume.errors import UsageError
 
 SOURCE_PACKAGE = "src/transformers"
 INSTALLED_PACKAGE = "transformers"
+MARKS = ("__init__.py", "trainer.py", "training_args.py")
+"""A folder with all of these is taken for the package, whatever its name."""
+SEARCHED_FOLDERS = 2000
 VERSION_LINE = re.compile(r"""^__version__\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
@@ -29,6 +33,11 @@ class Tree:
     def kind(self) -> str:
         """Say in words what kind of tree this is."""
         return "source checkout" if self.package == SOURCE_PACKAGE else "installed package"
+
+    @property
+    def init_file(self) -> Path:
+        """The file that makes the package one, with no symbolic link in its path."""
+        return (self.root / self.package / "__init__.py").resolve()
 
     def inside(self, series_path: str) -> str | None:
         """Map a path of the patch series to a path below `root`; None when this kind of tree has no place for it."""
@@ -84,16 +93,47 @@ def find(folder: Path) -> Tree:
     for package in (SOURCE_PACKAGE, INSTALLED_PACKAGE):
         if (root / package / "__init__.py").is_file():
             return Tree(root, package, _release(root / package / "__init__.py"))
-    hint = "give a transformers checkout or a site-packages folder"
-    if root.name == INSTALLED_PACKAGE and (root / "__init__.py").is_file():
-        hint = f"this looks like the package itself, give {_checkout_or_parent(root)}"
     raise UsageError(
         f"{folder}: not a transformers tree: neither {SOURCE_PACKAGE}/__init__.py "
-        f"nor {INSTALLED_PACKAGE}/__init__.py is there; {hint}"
+        f"nor {INSTALLED_PACKAGE}/__init__.py is there; {_hint(root)}"
     )
 
 
-def _checkout_or_parent(package: Path) -> Path:
+def _hint(root: Path) -> str:
+    """Say which folder to give instead."""
+    if root.name == INSTALLED_PACKAGE and (root / "__init__.py").is_file():
+        return f"this looks like the package itself, give {holder(root)}"
+    packages = _packages(root)
+    for package in packages:
+        if package.name == INSTALLED_PACKAGE:
+            return f"the package is in {package}, give {holder(package)}"
+    for package in packages:
+        return (
+            f"{package} looks like the package under another name, which the patches cannot know; make a link to it "
+            f"(ln -s {package.name} {package.parent / INSTALLED_PACKAGE}) and give {package.parent}"
+        )
+    return "give a transformers checkout or a site-packages folder"
+
+
+def _packages(root: Path) -> list[Path]:
+    """Return the folders from `root` on that look like the package, the nearest first; a large tree is cut off."""
+    found = []
+    waiting = [root]
+    for folder in waiting:
+        if all((folder / mark).is_file() for mark in MARKS):
+            found.append(folder)
+        elif len(waiting) < SEARCHED_FOLDERS:
+            with contextlib.suppress(OSError):
+                waiting += sorted(
+                    entry
+                    for entry in folder.iterdir()
+                    if entry.is_dir() and not entry.is_symlink() and not entry.name.startswith((".", "__"))
+                )
+    return found
+
+
+def holder(package: Path) -> Path:
+    """Return the folder to give for a package that has the right name."""
     return package.parent.parent if package.parent.name == "src" else package.parent
 
 

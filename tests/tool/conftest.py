@@ -64,6 +64,41 @@ STEPS = [
 ]
 
 
+def code(count, **replaced):
+    """Return a Python file of lines `x1 = 1` ..; `x7="a"` puts another text (or several lines) there."""
+    return "".join(replaced.get(f"x{n}", f"x{n} = {n}") + "\n" for n in range(1, count + 1))
+
+
+CODE = PRISTINE | {
+    "src/transformers/trainer.py": code(60),
+    "src/transformers/training_args.py": code(20),
+    "tests/trainer/test_trainer.py": code(20),
+}
+SAVED = {"x10": "save = 10", "x13": "save = 13"}
+LOADED = {"x20": 'x20 = 20\nload = """now"""\nload_more = 1'}
+CHECKED = {"x20": 'x20 = 20\nload = """now"""\ncheck = 1\nload_more = 1', "x50": "check = 50"}
+
+# Valid Python, and hunks with more than one change in them.
+CODE_STEPS = [
+    (
+        "Save",
+        {
+            "src/transformers/trainer.py": code(60, **SAVED),
+            "tests/trainer/test_resume.py": "def test_one():\n    pass\n",
+        },
+    ),
+    (
+        "Load the état",
+        {
+            "src/transformers/trainer.py": code(60, **SAVED, **LOADED),
+            "src/transformers/training_args.py": code(20, x15="exact = True"),
+            "src/transformers/resume/state.py": "state = 1\n",
+        },
+    ),
+    ("Check", {"src/transformers/trainer.py": code(60, **SAVED, **CHECKED)}),
+]
+
+
 def write_files(root, files):
     for path, text in files.items():
         target = root / path
@@ -210,6 +245,26 @@ def world(fake_series, tmp_path, monkeypatch):
     monkeypatch.setenv("EXACT_RESUME_PATCHES", str(patches))
     tree = snapshot_copy(trees[0], tmp_path / "tree")
     return World(patches, names, trees, tree, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def code_series(tmp_path_factory):
+    work = tmp_path_factory.mktemp("code-series")
+    names, trees = make_lane(work, work / "patches" / LANE, CODE, CODE_STEPS)
+    git(trees[0], "init")
+    git(trees[0], "add", ".")
+    git(trees[0], "commit", "-m", "pristine")
+    return work / "patches", names, trees
+
+
+@pytest.fixture
+def fork(code_series, tmp_path, monkeypatch):
+    """A world whose tree is a git work tree in which the pristine release is committed; nothing is in the cache."""
+    patches, names, trees = code_series
+    monkeypatch.setenv("EXACT_RESUME_PATCHES", str(patches))
+    monkeypatch.setenv("EXACT_RESUME_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    return World(patches, names, trees, Path(shutil.copytree(trees[0], tmp_path / "tree")), tmp_path)
 
 
 @pytest.fixture
