@@ -27,7 +27,10 @@ DEBUG_VARIABLE = "EXACT_RESUME_DEBUG"
 TRAINING_COMMANDS = {
     "verify": "check that training resumes bit for bit",
     "prove": "check the same of releases, and record it",
+    "gate": "judge what a change of transformers does to resuming",
 }
+MODULES = {"gate": "gate.command"}
+"""Where a command is, if not in the module of its name."""
 EXIT_CODES = """\
 exit codes:
   0   fine
@@ -191,7 +194,7 @@ def _train(name: str, parsed: argparse.Namespace) -> int:
 
 def _module(name: str):
     try:
-        return importlib.import_module(f"exact_resume.{name}")
+        return importlib.import_module(f"exact_resume.{MODULES.get(name, name)}")
     except ImportError as error:
         raise UsageError(f"{name} is not available in this installation: {error}") from error
 
