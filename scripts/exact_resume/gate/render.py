@@ -94,7 +94,7 @@ def html(results: Results) -> str:
     """Return one self-contained page, with the heat map of both trees."""
     return report.page(
         "gate.html.j2",
-        results,
+        _printable(results),
         headline=headline(results),
         failing=gate_results.exit_code(results) != 0,
         figures=figures(results),
@@ -163,6 +163,15 @@ def _table(judged: Judged) -> Iterable[list[str]]:
         ]
         for row, verdict in ordered
     ]
+
+
+def _printable(value: Any) -> Any:
+    """Return nested containers with every text made fit for one line of any output."""
+    if isinstance(value, dict):
+        return {key: _printable(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_printable(entry) for entry in value]
+    return report.one_line(value) if isinstance(value, str) else value
 
 
 def _fitted(lines: list[str], closing: list[str], limit: int) -> str:
