@@ -1,8 +1,9 @@
 """What the action runs: `run` judges two trees, or one shard of that, and `merge` puts the shards together.
 
 Its arguments are in variables of the environment, as GitHub passes them without a shell that could misread them:
-GATE_BASE, GATE_HEAD, GATE_QUICK ("true" or "false"), GATE_SHARD, GATE_TIMEOUT; GATE_SHARDS, a folder with a folder for
-each shard; GATE_OUTPUT; and GATE_PULL_REQUEST, the number of the pull request, which may be empty.
+GATE_BASE, GATE_HEAD, GATE_QUICK ("true" or "false"), GATE_ONLY, names with blanks between them, GATE_SHARD,
+GATE_TIMEOUT; GATE_SHARDS, a folder with a folder for each shard; GATE_OUTPUT; and GATE_PULL_REQUEST, the number of the
+pull request, which may be empty.
 
 The exit code is that of `gate`.
 """
@@ -35,7 +36,8 @@ def run(environ, output) -> int:
     options = {"--base": "BASE", "--head": "HEAD", "--shard": "SHARD", "--timeout": "TIMEOUT"}
     # As one word, so that what begins with a dash is no option.
     words = [f"{option}={environ[f'GATE_{name}']}" for option, name in options.items()]
-    words += ["--quick"] * (environ["GATE_QUICK"] == "true")
+    only = [f"--only={name}" for name in environ["GATE_ONLY"].split()]
+    words += only or ["--quick"] * (environ["GATE_QUICK"] == "true")
     # A pull request may change documents only, and is to pass then.
     return bootstrap.main(["gate", *words, "--same-ok", f"--output={output}"])
 

@@ -35,7 +35,8 @@ def requirements(tree: Tree) -> list[str]:
     try:
         return sorted(str(Requirement(text)) for text in texts)
     except InvalidRequirement as error:
-        raise UsageError(f"{tree.root}: what it requires cannot be read: {error}; correct {TABLE}") from error
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{tree.root}: what it requires cannot be read: {reason}; correct {TABLE}") from error
 
 
 def _versions(path: Path) -> dict[str, str]:

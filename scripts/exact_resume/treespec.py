@@ -8,6 +8,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from packaging.requirements import InvalidRequirement
+
 from exact_resume import environments, git, repository, trees
 from exact_resume import tree as trees_on_disk
 from exact_resume.errors import UsageError
@@ -87,7 +89,11 @@ def _source(spec: str, kind: str, tree: Tree, commit: str | None = None, edited:
         (info / "METADATA").write_text(metadata, encoding="utf-8")
 
     folder = trees.cached(f"named/{key}", make)
-    requires = tuple(environments.requirements(folder))
+    try:
+        requires = tuple(environments.requirements(folder))
+    except InvalidRequirement as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"{spec}: what it requires cannot be read: {reason}; correct its metadata") from error
     digest = hashlib.sha256(repr((_files(package), requires)).encode()).hexdigest()[:16]
     return Source(spec, kind, folder, tree.release, commit, edited, digest, requires)
 

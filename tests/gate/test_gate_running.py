@@ -17,8 +17,9 @@ SERVER = """\
     import json, os, subprocess, sys, time
     tree = os.environ["PYTHONPATH"].split(os.pathsep)[0]
     if os.path.basename(tree) == "unimportable":
-        print("Traceback (most recent call last):", file=sys.stderr)
-        sys.exit("ImportError: cannot import name 'Trainer'\\n  (a hint)")
+        print("a warning\\nTraceback (most recent call last):\\n  a line\\nKeyError: 'x'\\n", file=sys.stderr)
+        print("The above exception was the direct cause of the following exception:\\n", file=sys.stderr)
+        sys.exit("Traceback (most recent call last):\\n  b\\nImportError: cannot import name 'Trainer'\\n  (a hint)")
     answer = {"environment": {"tree": tree, "python": "3.11"}, "scenarios": []}
     print(json.dumps(answer), flush=True)
     for line in sys.stdin:
@@ -130,7 +131,8 @@ def test_a_tree_that_cannot_be_imported_has_nothing_but_errors(sides):
     done = run(sides("base", "unimportable"), ["a", "b", "c"])
     assert all(done.cells["base", name]["status"] == "ok" for name in "abc")
     reasons = {done.cells["unimportable", name]["reason"] for name in "abc"}
-    assert reasons == {"transformers cannot be imported: ImportError: cannot import name 'Trainer'"}
+    said = "ImportError: cannot import name 'Trainer' (caused by KeyError: 'x')"
+    assert reasons == {f"transformers cannot be imported: {said}"}
 
 
 def test_an_import_that_hangs_is_an_error_of_the_tree(sides, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """Run the scenarios on base and on head, several processes at a time, none of them for longer than it may."""
 
+import re
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,13 @@ from exact_resume.matrix.client import Client, ProcessEnded, TimedOut
 
 # A tree on which so many scenarios hang would keep a machine for hours, and the next ones would say nothing new.
 MOST_TIMEOUTS = 3
+
+# Between the tracebacks of an error and of the one that it led to.
+CHAINED = re.compile(
+    r"^(?:The above exception was the direct cause of the following exception"
+    r"|During handling of the above exception, another exception occurred):$",
+    re.MULTILINE,
+)
 
 Cell = dict[str, Any]
 
@@ -160,6 +168,13 @@ def _error(reason: str, seconds: float = 0.0) -> Cell:
 
 
 def last_line(error: ProcessEnded) -> str:
-    """Return what the process said last, which after a traceback is the error."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return report.one_line(next((line for line in reversed(lines) if not line.startswith(" ")), lines[0]))
+    """Return what a process said last, which after a traceback is the error, and the error that caused it."""
+    # The first of the parts into which these lines divide a traceback ends with the cause.
+    errors = [_last_of(part) for part in CHAINED.split(error.said)]
+    cause, last = errors[0], errors[-1] or str(error).splitlines()[0].rstrip(":")
+    return report.one_line(f"{last} (caused by {cause})" if cause and cause != last else last)
+
+
+def _last_of(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(" ")]
+    return lines[-1] if lines else ""

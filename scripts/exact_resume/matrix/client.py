@@ -19,7 +19,15 @@ START_TIMEOUT = 180.0
 
 
 class ProcessEnded(RuntimeError):
-    """A process that runs scenarios ended by itself, as where transformers cannot be imported."""
+    """A process that runs scenarios ended by itself, as where transformers cannot be imported.
+
+    Attributes:
+        said: what it printed as errors, the last of it where that is much.
+    """
+
+    def __init__(self, message: str, said: str = ""):
+        super().__init__(message)
+        self.said = said
 
 
 class TimedOut(ProcessEnded):
@@ -89,8 +97,9 @@ class Client:
         if not line:
             self._process.wait()
             self._errors.seek(0)
-            tail = self._errors.read().decode(errors="replace")[-2000:]
-            raise ProcessEnded(f"a scenario process ended with exit code {self._process.returncode}:\n{tail}")
+            said = self._errors.read().decode(errors="replace")[-100_000:]
+            message = f"a scenario process ended with exit code {self._process.returncode}:\n{said[-2000:]}"
+            raise ProcessEnded(message, said)
         return json.loads(line)
 
     def run(self, name: str, **options) -> dict[str, Any]:
