@@ -2,6 +2,7 @@
 
 usage: python3 scripts/bootstrap.py verify [argument ...]   check that training resumes bit for bit
        python3 scripts/bootstrap.py prove [argument ...]    check the same of releases, and record it
+       python3 scripts/bootstrap.py try-new [argument ...]  try the patches on a release that has no lane yet
        python3 scripts/bootstrap.py gate [argument ...]     judge what a change of transformers does to resuming
        python3 scripts/bootstrap.py test [argument ...]     run the tests; the arguments are those of pytest
        python3 scripts/bootstrap.py lint                    check the sources, the patches and the workflows
@@ -39,6 +40,7 @@ TORCH = "torch==2.13.0"
 PROVIDERS = {
     "verify": ("verify", "test"),
     "prove": ("verify", "test"),
+    "try-new": ("verify", "test"),
     "gate": ("gate", "verify", "test"),
     "test": ("test",),
     "lint": ("lint",),
@@ -47,14 +49,14 @@ PROVIDERS = {
 
 # Each process of the suite starts a few that import torch, so that more than four cost more memory than is saved.
 TEST_ARGUMENTS = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "tests")
+WORKFLOWS = tuple(
+    f".github/workflows/{name}.yml" for name in ("ci", "releases", "gate", "gate-pull-request", "gate-comment")
+)
 LINT_COMMANDS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("python", "-m", "exact_resume", "lint"),
-    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/ci.yml"),
-    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/gate.yml"),
-    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/gate-pull-request.yml"),
-    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", ".github/workflows/gate-comment.yml"),
+    ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS),
     ("check-jsonschema", "--builtin-schema", "vendor.github-actions", ".github/actions/gate/action.yml"),
     ("zizmor", "--offline", ".github"),
 )
@@ -253,7 +255,7 @@ def lint(python, _arguments) -> int:
     return 1 if failed else 0
 
 
-JOBS = {**{job: partial(train, job) for job in ("verify", "prove", "gate")}, "test": test, "lint": lint}
+JOBS = {**{job: partial(train, job) for job in ("verify", "prove", "try-new", "gate")}, "test": test, "lint": lint}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import json
 import os
 import sys
 import traceback
@@ -9,8 +10,21 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from exact_resume import __version__, checkout, export, hashes, installed, lint, patching, readme_table, wheel
+from exact_resume import (
+    __version__,
+    checkout,
+    diff,
+    export,
+    hashes,
+    installed,
+    lint,
+    patching,
+    proofs,
+    readme_table,
+    wheel,
+)
 from exact_resume import series as patch_series
+from exact_resume.check import command as check
 from exact_resume.errors import (
     EXIT_BROKEN_PIPE,
     EXIT_FINDING,
@@ -27,6 +41,7 @@ DEBUG_VARIABLE = "EXACT_RESUME_DEBUG"
 TRAINING_COMMANDS = {
     "verify": "check that training resumes bit for bit",
     "prove": "check the same of releases, and record it",
+    "try-new": "try the patches on a release that has no lane yet",
     "gate": "judge what a change of transformers does to resuming",
 }
 MODULES = {"gate": "gate.command"}
@@ -103,13 +118,19 @@ def build_parser(command_in_use: str | None) -> argparse.ArgumentParser:
 
     _add_tree(_add(commands, "status", "say which patches a tree has", _status))
     wheel.add_arguments(_add(commands, "wheel", "build a patched wheel from the official one", wheel.run))
-    _add(commands, "list", "list the supported releases and their patches", _list)
+    check.add_arguments(_add(commands, "check", "check that a trainer of your own resumes bit for bit", check.run))
+    command = _add(commands, "list", "list the supported releases and their patches", _list)
+    command.add_argument(
+        "--json", choices=("all", "boundaries"), help="only releases, as JSON: all, or the first and last of each lane"
+    )
     command = _add(commands, "lint", "check the patches themselves", _lint)
     command.add_argument("--trees", action="store_true", help="compare them with the official wheels, too")
 
     checkout.add_arguments(_add(commands, "checkout", "make a work tree with a commit for each patch", checkout.run))
     export.add_arguments(_add(commands, "export", "write the series back from such a work tree", export.run))
     hashes.add_arguments(_add(commands, "hashes", "work out what files are in each release", hashes.run))
+
+    diff.add_arguments(_add(commands, "diff", "find the first step at which two journals of runs part", diff.run))
 
     command = _add(
         commands, "readme-table", "write the tables of README.md from what verify and prove wrote", readme_table.run
@@ -175,6 +196,8 @@ def _status(parsed: argparse.Namespace) -> int:
 
 def _list(parsed: argparse.Namespace) -> int:
     releases = patch_series.load_releases()
+    if parsed.json:
+        return _print([json.dumps(list(releases) if parsed.json == "all" else proofs.boundaries(releases))])
     for lane in dict.fromkeys(release.lane for release in releases.values()):
         served = ", ".join(version for version, release in releases.items() if release.lane == lane)
         _print([f"transformers {served}: lane {lane}"])
@@ -194,7 +217,8 @@ def _train(name: str, parsed: argparse.Namespace) -> int:
 
 def _module(name: str):
     try:
-        return importlib.import_module(f"exact_resume.{MODULES.get(name, name)}")
+        module = MODULES.get(name, name.replace("-", "_"))
+        return importlib.import_module(f"exact_resume.{module}")
     except ImportError as error:
         raise UsageError(f"{name} is not available in this installation: {error}") from error
 

@@ -38,20 +38,18 @@ def python_for(release: str) -> Path:
     Raises:
         UsageError: The release's wheel or what it requires is not to be had.
     """
-    return python_for_tree(trees.build(trees.STOCK, release), f"transformers {release}")
+    return python_for_tree(trees.build(trees.STOCK, release))
 
 
-def python_for_tree(tree: Path, title: str) -> Path:
+def python_for_tree(tree: Path, title: str | None = None) -> Path:
     """
-    Return the interpreter for a tree, making its environment if the cache does not have it.
+    As `python_for`, for a tree that has the metadata of its distribution beside the package.
 
     Args:
-        tree: A folder that holds the package `transformers/` and its metadata.
-        title: What messages call the tree.
-
-    Raises:
-        UsageError: What it requires is not to be had.
+        tree: The folder of both.
+        title: What messages call the tree; transformers and its version by default.
     """
+    title = title or f"{trees.PROJECT} {version_of(tree)}"
     needed = [*requirements(tree), *HARNESS]
     missing = unmet(needed, site_folders())
     if not missing:
@@ -65,14 +63,19 @@ def python_for_tree(tree: Path, title: str) -> Path:
     return python
 
 
+def version_of(tree: Path) -> str:
+    """Return the version that the metadata of a tree tell."""
+    return _distribution(tree).version
+
+
 def requirements(tree: Path) -> list[str]:
-    """Return what a tree with metadata requires here, without its extras, sorted."""
-    parsed = [Requirement(text) for text in _metadata(tree).requires or []]
+    """Return what the release of a tree requires here, without its extras, sorted."""
+    parsed = [Requirement(text) for text in _distribution(tree).requires or []]
     return sorted(str(requirement) for requirement in parsed if _applies(requirement))
 
 
-def _metadata(tree: Path) -> importlib.metadata.Distribution:
-    (found,) = importlib.metadata.distributions(name=trees.PROJECT, path=[str(tree)])
+def _distribution(tree: Path) -> importlib.metadata.Distribution:
+    (found,) = importlib.metadata.distributions(name="transformers", path=[str(tree)])
     return found
 
 
@@ -138,7 +141,7 @@ def _make_once(folder: Path, python: Path, own: Path, needed: list[str], install
 def _install(python: Path, tree: Path, title: str, missing: list[str]) -> None:
     """Install what the tree requires, and the harness with it, in versions that go together."""
     command = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--only-binary=:all:", f"{trees.PROJECT}=={_metadata(tree).version}", *HARNESS]
+    command += ["--only-binary=:all:", f"{trees.PROJECT}=={version_of(tree)}", *HARNESS]
     # The very build that is there, so that pip never looks for another.
     command.append(f"torch=={importlib.metadata.version('torch')}")
     # pip finds transformers itself in the tree, and so has only what it requires to install.

@@ -12,6 +12,15 @@ from exact_resume.series import Release, Series, for_release, load_lanes, load_r
 CORE, WHOLE = "core", "whole"
 
 
+def boundaries(known: Mapping[str, Release]) -> list[str]:
+    """Return the first and the last release of each lane, newest first; with them the newest and oldest of all."""
+    of_lanes: dict[str, list[str]] = {}
+    for version, release in known.items():
+        of_lanes.setdefault(release.lane, []).append(version)
+    ends = {version for versions in of_lanes.values() for version in (versions[0], versions[-1])}
+    return [version for version in known if version in ends]
+
+
 def digest(series: Series) -> str:
     """
     Return a digest of what the package holds after a series.

@@ -6,7 +6,6 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,6 @@ from exact_resume.matrix.client import Client, ProcessEnded
 from exact_resume.series import Release, for_release, load_releases
 
 TREES = (trees.STOCK, trees.PATCHED)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The runs on one release: what is recorded of them, and the results that a report is made of."""
-
-    proof: dict[str, Any]
-    results: dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +37,13 @@ def run(args: argparse.Namespace) -> int:
     """Run the job; returns the exit code. Raises UsageError for what the user can put right."""
     runs.check_installed("prove")
     known = load_releases()
-    chosen = list(known) if args.all else boundaries(known) if args.boundaries else list(dict.fromkeys(args.releases))
+    chosen = (
+        list(known)
+        if args.all
+        else proofs.boundaries(known)
+        if args.boundaries
+        else list(dict.fromkeys(args.releases))
+    )
     unknown = [version for version in chosen if version not in known]
     if unknown:
         raise UsageError(f"no series for release {', '.join(unknown)}; supported: {', '.join(known)}")
@@ -60,15 +57,6 @@ def run(args: argparse.Namespace) -> int:
     return EXIT_FINDING if EXIT_FINDING in codes else max(codes)
 
 
-def boundaries(known: Mapping[str, Release]) -> list[str]:
-    """Return the first and the last release of each lane, newest first; with them the newest and oldest of all."""
-    of_lanes: dict[str, list[str]] = {}
-    for version, release in known.items():
-        of_lanes.setdefault(release.lane, []).append(version)
-    ends = {version for versions in of_lanes.values() for version in (versions[0], versions[-1])}
-    return [version for version in known if version in ends]
-
-
 def _prove_one(release: Release, args: argparse.Namespace) -> int:
     version, begin = release.version, time.monotonic()
     if not args.again and proofs.is_fresh(release) and (not args.whole or release.proof["tier"] == proofs.WHOLE):
@@ -76,10 +64,12 @@ def _prove_one(release: Release, args: argparse.Namespace) -> int:
         return EXIT_FINE
     try:
         tree_check.check(version)
-        outcome = run_release(version, whole=args.whole, jobs=args.jobs)
+        python = environments.python_for(version)
+        folders = {name: trees.build(name, version) for name in TREES}
+        results = run_scenarios(version, folders, python, whole=args.whole, jobs=args.jobs)
         if args.output is not None:
-            report.write(outcome.results, args.output / version)
-        findings = report.verdict(outcome.results)
+            report.write(results, args.output / version)
+        findings = report.verdict(results)
         if findings:
             raise Finding(findings[0] + (f" (and {len(findings) - 1} more)" if len(findings) > 1 else ""))
     except (Finding, ProcessEnded) as error:
@@ -90,9 +80,9 @@ def _prove_one(release: Release, args: argparse.Namespace) -> int:
     except UsageError as error:
         print(f"transformers {version}: could not be run: {error}", flush=True)
         return EXIT_USAGE
-    proofs.record(version, outcome.proof)
-    took = time.monotonic() - begin
-    print(f"transformers {version}: proven: {_summary(outcome.proof)}, {took:.0f} s", flush=True)
+    proof = _proof(results, proofs.WHOLE if args.whole else proofs.CORE)
+    proofs.record(version, proof)
+    print(f"transformers {version}: proven: {_summary(proof)}, {time.monotonic() - begin:.0f} s", flush=True)
     return EXIT_FINE
 
 
@@ -104,22 +94,26 @@ def _summary(proof: Mapping[str, Any]) -> str:
     )
 
 
-def run_release(version: str, *, whole: bool, jobs: int) -> Outcome:
+def run_scenarios(
+    version: str, folders: Mapping[str, Path], python: Path, *, whole: bool, jobs: int
+) -> dict[str, Any]:
     """
-    Run the scenarios on the stock and the patched tree of a release.
+    Run scenarios on the stock and the patched tree of a release.
 
     Args:
         version: The release.
+        folders: The trees by name.
+        python: The interpreter.
         whole: Whether to run those of the test suite, on stock only where they have to fail, or the core ones.
         jobs: The number of processes at a time.
 
+    Returns:
+        The results; see `report`.
+
     Raises:
-        UsageError: The release's wheel or environment is not to be had.
         ProcessEnded: A tree cannot be imported.
     """
     started, begin = datetime.datetime.now(datetime.UTC), time.monotonic()
-    python = environments.python_for(version)
-    folders = {name: trees.build(name, version) for name in TREES}
     with Client(folders[trees.STOCK], python) as client:
         environment, scenarios = client.environment, runs.select(client.scenarios, "suite" if whole else "core")
     cells = runs.run_cells(
@@ -131,7 +125,7 @@ def run_release(version: str, *, whole: bool, jobs: int) -> Outcome:
         controls=(trees.STOCK,) if whole else (),
     )
     del environment["tree"]
-    results = {
+    return {
         "schema": 1,
         "release": version,
         "command": f"python -m exact_resume prove {version}" + " --whole" * whole,
@@ -142,7 +136,6 @@ def run_release(version: str, *, whole: bool, jobs: int) -> Outcome:
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(time.monotonic() - begin, 1),
     }
-    return Outcome(_proof(results, proofs.WHOLE if whole else proofs.CORE), results)
 
 
 def _proof(results: dict[str, Any], tier: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 
 import bootstrap
 from exact_resume.environments import HARNESS
+from exact_resume.series import load_releases
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -292,7 +293,7 @@ def test_wrong_arguments_change_nothing(machine, capsys):
     assert bootstrap.main([]) == 2
     assert bootstrap.main(["--help"]) == 0
     assert machine.take() == []
-    assert "no job tests; there are: verify, prove, gate, test, lint" in capsys.readouterr().err
+    assert "no job tests; there are: verify, prove, try-new, gate, test, lint" in capsys.readouterr().err
 
 
 def test_run_prints_the_command_and_hides_the_callers_python_settings(monkeypatch, capfd):
@@ -352,25 +353,37 @@ def test_the_package_list_has_every_package():
 
 
 def test_torch_is_the_same_everywhere():
-    tox = configparser.RawConfigParser()
-    tox.read(CHECKOUT / "tox.ini")
-    assert bootstrap.TORCH in setup_cfg()["options.extras_require"]["verify"].split()
-    assert f"{{verify,test}}: {bootstrap.TORCH}" in tox["testenv"]["deps"].strip().splitlines()
+    assert bootstrap.TORCH in setup_cfg()["options.extras_require"]["prove"].split()
+    assert tox_ini()["testenv"]["deps"] == bootstrap.TORCH
 
 
 def test_the_environment_of_a_release_gets_what_the_extra_installs():
     extras = setup_cfg()["options.extras_require"]
     assert set(HARNESS) <= set(extras["gate"].split())
-    assert "exact-resume[gate]" in extras["verify"].split()
+    assert "exact-resume[gate]" in extras["prove"].split()
 
 
 def test_tox_runs_the_same_commands():
-    tox = configparser.RawConfigParser()
-    tox.read(CHECKOUT / "tox.ini")
-    lines = [line.strip() for line in tox["testenv"]["commands"].splitlines()]
-    lint = [line.removeprefix("lint: ") for line in lines if line.startswith("lint: ")]
+    lint = tox_ini()["testenv:lint"]["commands"].strip().splitlines()
     assert lint == [" ".join(command) for command in bootstrap.LINT_COMMANDS]
-    assert f"test: python -m pytest {{posargs:{' '.join(bootstrap.TEST_ARGUMENTS)}}}" in lines
+    test = tox_ini()["testenv:test"]["commands"]
+    assert test == f"python -m pytest {{posargs:{' '.join(bootstrap.TEST_ARGUMENTS)}}}"
+
+
+def test_every_workflow_is_linted():
+    found = (CHECKOUT / ".github" / "workflows").iterdir()
+    assert sorted(bootstrap.WORKFLOWS) == sorted(path.relative_to(CHECKOUT).as_posix() for path in found)
+
+
+def test_tox_has_an_environment_for_each_release():
+    lines = [f"tf{release}: RELEASE = {release}" for release in load_releases()]
+    assert tox_ini()["testenv"]["set_env"].strip().splitlines() == lines
+
+
+def tox_ini():
+    parsed = configparser.RawConfigParser()
+    parsed.read(CHECKOUT / "tox.ini", encoding="utf-8")
+    return parsed
 
 
 def setup_cfg():

@@ -112,7 +112,7 @@ def test_a_pull_request_that_breaks_only_spawned_workers(machine, clone):
     )
     new = old.replace("= states\n", '= states\n        self.lock = __import__("threading").Lock()\n')
     pull_request(clone, "lock", WORKERS, old, new)
-    code, results, summary = machine.gate("lock", f"{FORK} {SPAWN}")
+    code, results, summary = machine.gate("lock", f"{FORK} {SPAWN}", TIMEOUT="400")
     assert code == 1
     assert "**Exact resume: 1 of 2 scenarios got worse.** 2 scenarios: 1 newly broken, 1 same" in summary
     assert f"- `{SPAWN}`: `error on head: TypeError: cannot pickle '_thread.lock' object`" in summary

@@ -240,6 +240,12 @@ def test_the_same_tree_twice_is_refused_and_may_be_allowed(clone, capsys):
     assert os.path.exists("gate/results.json")
 
 
+def test_a_run_that_fails_leaves_no_verdict_of_an_earlier_one(clone):
+    assert gate("--base", "clone@HEAD~1", "--head", "clone", "--same-ok") == 0
+    assert gate("--base", "clone@nowhere", "--head", "clone") == 2
+    assert os.listdir("gate") == []
+
+
 def test_a_base_that_cannot_be_imported_is_unusable(clone, capsys, monkeypatch):
     def client(folder, python, timeout):
         raise ProcessEnded(

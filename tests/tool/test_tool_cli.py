@@ -59,6 +59,12 @@ def test_list_names_releases_lanes_and_titles(world):
     assert f"  {world.names[3]}  Check the état on load" in completed.stdout.splitlines()
 
 
+def test_list_gives_releases_to_other_programs(world):
+    for which in ("all", "boundaries"):
+        completed = world.run("list", "--json", which)
+        assert (completed.returncode, completed.stdout) == (0, '["9.9.0"]\n')
+
+
 def test_a_terminal_without_the_letters_of_a_title_is_no_reason_to_fail(world):
     completed = world.run("list", PYTHONIOENCODING="ascii")
     assert completed.returncode == 0 and "\\xe9tat" in completed.stdout

@@ -276,7 +276,7 @@ def test_missing_packages_are_named(processes, capsys, monkeypatch):
 def test_the_boundaries_are_the_first_and_the_last_of_each_lane():
     lanes = {"5.3": "b", "5.2": "b", "5.1": "b", "5.0": "middle", "4.9": "a", "4.8": "a"}
     known = {version: Release(version, lane, {}) for version, lane in lanes.items()}
-    assert prove.boundaries(known) == ["5.3", "5.1", "5.0", "4.9", "4.8"]
+    assert proofs.boundaries(known) == ["5.3", "5.1", "5.0", "4.9", "4.8"]
 
 
 def test_a_record_stands_with_its_release_and_keeps_the_rest(processes, tmp_path):

@@ -62,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
     elif args.base and args.head:
         runs.check_installed("gate")
         runs.make_folder(args.output)
+        # Where this run fails, the verdict of an earlier one must not be taken for it.
+        for name in render.FILES:
+            (args.output / name).unlink(missing_ok=True)
         results = compare(args)
     else:
         raise UsageError("gate needs --base and --head, or --merge")

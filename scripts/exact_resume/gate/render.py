@@ -15,7 +15,7 @@ from exact_resume.gate.verdicts import BASE, HEAD, Verdict
 SUMMARY_BYTES = 2**20
 """What GitHub takes as the summary of a step."""
 LINE_LENGTH = 1000
-SUMMARY_FILE = "summary.md"
+FILES = (gate_results.FILE, "summary.md", "gate.html", "junit.xml")
 
 Judged = list[tuple[dict[str, Any], Verdict]]
 
@@ -132,12 +132,8 @@ def junit(results: Results) -> str:
 
 def write(results: Results, folder: Path) -> list[Path]:
     """Write the result object and its renderings into a folder; return their paths."""
-    texts = {
-        gate_results.FILE: json.dumps(results, indent=1) + "\n",
-        SUMMARY_FILE: markdown(results),
-        "gate.html": html(results),
-        "junit.xml": junit(results),
-    }
+    data = json.dumps(results, indent=1) + "\n"
+    texts = dict(zip(FILES, (data, markdown(results), html(results), junit(results)), strict=True))
     return report.write_texts(texts, folder)
 
 
