@@ -3,10 +3,12 @@
 usage: python3 scripts/bootstrap.py verify [argument ...]   check that training resumes bit for bit
        python3 scripts/bootstrap.py prove [argument ...]    check the same of releases, and record it
        python3 scripts/bootstrap.py try-new [argument ...]  try the patches on a release that has no lane yet
+       python3 scripts/bootstrap.py gate [argument ...]     judge what a change of transformers does to resuming
        python3 scripts/bootstrap.py test [argument ...]     run the tests; the arguments are those of pytest
        python3 scripts/bootstrap.py lint                    check the sources, the patches and the workflows
 
-The environment is `.venv` in the checkout, or the folder that EXACT_RESUME_VENV names.
+The environment is `.venv` in the checkout, or the folder that EXACT_RESUME_VENV names. For `gate`, EXACT_RESUME_TORCH
+names another release of torch.
 
 exit codes: the job's own; 2 where this machine or the request will not do; 70 where the installation failed.
 """
@@ -28,6 +30,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV_VARIABLE = "EXACT_RESUME_VENV"
+TORCH_VARIABLE = "EXACT_RESUME_TORCH"
 STATE_FILE = "exact-resume.json"
 OLDEST_PYTHON = (3, 11)
 
@@ -38,6 +41,7 @@ PROVIDERS = {
     "verify": ("verify", "test"),
     "prove": ("verify", "test"),
     "try-new": ("verify", "test"),
+    "gate": ("gate", "verify", "test"),
     "test": ("test",),
     "lint": ("lint",),
 }
@@ -45,13 +49,16 @@ PROVIDERS = {
 
 # Each process of the suite starts a few that import torch, so that more than four cost more memory than is saved.
 TEST_ARGUMENTS = ("-n", "auto", "--maxprocesses", "4", "--dist", "worksteal", "tests")
-WORKFLOWS = (".github/workflows/ci.yml", ".github/workflows/releases.yml")
+WORKFLOWS = tuple(
+    f".github/workflows/{name}.yml" for name in ("ci", "releases", "gate", "gate-pull-request", "gate-comment")
+)
 LINT_COMMANDS = (
     ("ruff", "check", "."),
     ("ruff", "format", "--check", "."),
     ("python", "-m", "exact_resume", "lint"),
     ("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *WORKFLOWS),
-    ("zizmor", "--offline", ".github/workflows"),
+    ("check-jsonschema", "--builtin-schema", "vendor.github-actions", ".github/actions/gate/action.yml"),
+    ("zizmor", "--offline", ".github"),
 )
 """What lint runs, from the environment."""
 
@@ -157,7 +164,7 @@ def make_venv(venv) -> None:
 def install(python, extra) -> None:
     """Install what an extra needs."""
     # ruff and its like do not need the largest package of all.
-    targets = ([] if extra == "lint" else [(TORCH,)]) + [("--editable", f".[{extra}]")]
+    targets = ([] if extra == "lint" else [(torch(extra),)]) + [("--editable", f".[{extra}]")]
     for target in targets:
         if run([str(python), "-m", "pip", "install", "--disable-pip-version-check", "--no-input", *target]) != 0:
             line = (
@@ -166,10 +173,16 @@ def install(python, extra) -> None:
             raise Fault(EXIT_INSTALLATION, line)
 
 
+def torch(extra) -> str:
+    """Return which torch an extra is installed with; the others name theirs in setup.cfg."""
+    chosen = os.environ.get(TORCH_VARIABLE)
+    return f"torch=={chosen}" if chosen and extra == "gate" else TORCH
+
+
 def fingerprint(extra) -> str:
     """Return a hash of everything that decides what is installed for an extra, and of where the checkout is."""
     files = [(ROOT / name).read_bytes() for name in ("setup.cfg", "pyproject.toml")]
-    words = [extra, TORCH, sys.version, str(ROOT)]
+    words = [extra, torch(extra), sys.version, str(ROOT)]
     return hashlib.sha256(b"\0".join([*files, *(word.encode() for word in words)])).hexdigest()
 
 
@@ -242,7 +255,7 @@ def lint(python, _arguments) -> int:
     return 1 if failed else 0
 
 
-JOBS = {**{job: partial(train, job) for job in ("verify", "prove", "try-new")}, "test": test, "lint": lint}
+JOBS = {**{job: partial(train, job) for job in ("verify", "prove", "try-new", "gate")}, "test": test, "lint": lint}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

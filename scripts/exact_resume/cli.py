@@ -42,7 +42,10 @@ TRAINING_COMMANDS = {
     "verify": "check that training resumes bit for bit",
     "prove": "check the same of releases, and record it",
     "try-new": "try the patches on a release that has no lane yet",
+    "gate": "judge what a change of transformers does to resuming",
 }
+MODULES = {"gate": "gate.command"}
+"""Where a command is, if not in the module of its name."""
 EXIT_CODES = """\
 exit codes:
   0   fine
@@ -214,7 +217,8 @@ def _train(name: str, parsed: argparse.Namespace) -> int:
 
 def _module(name: str):
     try:
-        return importlib.import_module(f"exact_resume.{name.replace('-', '_')}")
+        module = MODULES.get(name, name.replace("-", "_"))
+        return importlib.import_module(f"exact_resume.{module}")
     except ImportError as error:
         raise UsageError(f"{name} is not available in this installation: {error}") from error
 

@@ -1,6 +1,6 @@
-"""The interpreter in which a release's trees run: this one, or one of an environment in the cache.
+"""The interpreter in which a tree runs: this one, or one of an environment in the cache.
 
-A release asks for versions of the packages around it, such as `huggingface-hub<1.0`, that may not be those installed
+A tree asks for versions of the packages around it, such as `huggingface-hub<1.0`, that may not be those installed
 here. An environment of its own then holds those that differ. Everything else, above all torch with its gigabytes, it
 finds in the site-packages of the running interpreter, which come after its own.
 """
@@ -15,6 +15,8 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -39,18 +41,25 @@ def python_for(release: str) -> Path:
     return python_for_tree(trees.build(trees.STOCK, release))
 
 
-def python_for_tree(tree: Path) -> Path:
-    """As `python_for`, for a tree that has the metadata of its distribution beside the package."""
-    release = version_of(tree)
+def python_for_tree(tree: Path, title: str | None = None) -> Path:
+    """
+    As `python_for`, for a tree that has the metadata of its distribution beside the package.
+
+    Args:
+        tree: The folder of both.
+        title: What messages call the tree; transformers and its version by default.
+    """
+    title = title or f"{trees.PROJECT} {version_of(tree)}"
     needed = [*requirements(tree), *HARNESS]
-    if not unmet(needed, site_folders()):
-        _say(release, "this interpreter", site_folders())
+    missing = unmet(needed, site_folders())
+    if not missing:
+        _say(title, "this interpreter", site_folders())
         return Path(sys.executable)
     folder = trees.cache_folder() / "environments" / _key(needed)
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     own = sysconfig.get_path("purelib", "venv", {"base": str(folder), "platbase": str(folder)})
-    _make_once(folder, python, Path(own), tree, release, needed)
-    _say(release, "an environment of its own", [own, *site_folders()])
+    _make_once(folder, python, Path(own), needed, partial(_install, python, tree, title, missing))
+    _say(title, "an environment of its own", [own, *site_folders()])
     return python
 
 
@@ -60,7 +69,7 @@ def version_of(tree: Path) -> str:
 
 
 def requirements(tree: Path) -> list[str]:
-    """Return what the release of a stock tree requires here, without its extras, sorted."""
+    """Return what the release of a tree requires here, without its extras, sorted."""
     parsed = [Requirement(text) for text in _distribution(tree).requires or []]
     return sorted(str(requirement) for requirement in parsed if _applies(requirement))
 
@@ -112,7 +121,7 @@ def _key(needed: list[str]) -> str:
     return hashlib.sha256("\0".join(words).encode()).hexdigest()[:16]
 
 
-def _make_once(folder: Path, python: Path, own: Path, tree: Path, release: str, needed: list[str]) -> None:
+def _make_once(folder: Path, python: Path, own: Path, needed: list[str], install: Callable[[], None]) -> None:
     from filelock import FileLock
 
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -125,30 +134,30 @@ def _make_once(folder: Path, python: Path, own: Path, tree: Path, release: str, 
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, symlinks=os.name != "nt")
         (own / "exact_resume_parent.pth").write_text("\n".join(site_folders()) + "\n", encoding="utf-8")
-        _install(python, tree, release)
+        install()
         (folder / MARKER).write_text("\n".join(needed) + "\n", encoding="utf-8")
 
 
-def _install(python: Path, tree: Path, release: str) -> None:
-    """Install what the release requires, and the harness with it, in versions that go together."""
+def _install(python: Path, tree: Path, title: str, missing: list[str]) -> None:
+    """Install what the tree requires, and the harness with it, in versions that go together."""
     command = [str(python), "-m", "pip", "install", "--quiet", "--no-input", "--disable-pip-version-check"]
-    command += ["--only-binary=:all:", f"transformers=={release}", *HARNESS]
+    command += ["--only-binary=:all:", f"{trees.PROJECT}=={version_of(tree)}", *HARNESS]
     # The very build that is there, so that pip never looks for another.
     command.append(f"torch=={importlib.metadata.version('torch')}")
-    # pip finds the release itself in the tree, and so has only what it requires to install.
+    # pip finds transformers itself in the tree, and so has only what it requires to install.
     done = subprocess.run(
         command, env={**os.environ, "PYTHONPATH": str(tree)}, capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         reason = " ".join(" ".join(done.stderr.split("\n")[-4:]).split()) or "no message"
         raise UsageError(
-            f"what transformers {release} requires could not be installed: {reason}; connect to the package index, "
-            "or run this in an environment with this release"
+            f"what {title} requires and is not here, {', '.join(missing)}, could not be installed: {reason}; "
+            "connect to the package index, or run this in an environment that has it"
         )
 
 
-def _say(release: str, what: str, folders: list[str]) -> None:
+def _say(title: str, what: str, folders: list[str]) -> None:
     versions = [
         f"{name} {next(iter(importlib.metadata.distributions(name=name, path=folders))).version}" for name in REPORTED
     ]
-    print(f"transformers {release} runs in {what}: {', '.join(versions)}", file=sys.stderr, flush=True)
+    print(f"{title} runs in {what}: {', '.join(versions)}", file=sys.stderr, flush=True)

@@ -270,22 +270,28 @@ def heat_groups(results: dict) -> list[dict]:
 
 def html(results: dict) -> str:
     """Return the report as one self-contained HTML page."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-    templates = FileSystemLoader(Path(__file__).with_name("templates"))
-    page = Environment(loader=templates, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
-    page.filters["one_line"] = one_line
-    return page.get_template("report.html.j2").render(
-        results=results,
-        totals=totals(results),
+    return page(
+        "report.html.j2",
+        results,
         headline=headline(results),
         failing=verdict(results),
         environment=environment_line(results),
         experiment=results.get("experiment") or {},
-        groups=heat_groups(results),
         causes={tree["name"]: causes(results, tree["name"]) for tree in results["trees"]},
         skips=skips(results),
         recording=recording_lines(results),
+    )
+
+
+def page(template: str, results: dict, **values) -> str:
+    """Return a page made from a template, with what every page has and the given values."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    templates = FileSystemLoader(Path(__file__).with_name("templates"))
+    environment = Environment(loader=templates, autoescape=True, trim_blocks=True, undefined=StrictUndefined)
+    environment.filters["one_line"] = one_line
+    return environment.get_template(template).render(
+        results=results, totals=totals(results), groups=heat_groups(results), **values
     )
 
 
@@ -304,6 +310,11 @@ def write(results: dict, folder: Path) -> list[Path]:
         "report.html": html(results),
         "heatmap.svg": svg_heat_map(results),
     }
+    return write_texts(texts, folder)
+
+
+def write_texts(texts: dict[str, str], folder: Path) -> list[Path]:
+    """Write files into a folder, each whole or not at all; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
         temporary = folder / f".{name}.{os.getpid()}.tmp"

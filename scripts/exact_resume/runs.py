@@ -29,9 +29,9 @@ NOT_RUN = {
 }
 
 
-def check_installed(command: str) -> None:
+def check_installed(command: str, needed: Sequence[str] = NEEDED) -> None:
     """Raise UsageError where something is missing that a command needs."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    missing = [name for name in needed if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
             f"{command} needs {', '.join(missing)}: run `python3 scripts/bootstrap.py {command}`, "
@@ -105,7 +105,7 @@ def run_cells(
         for tree in folders
         if chosen[tree][share::shares]
     ]
-    progress = _Progress(sum(map(len, chosen.values())))
+    progress = Progress(sum(map(len, chosen.values())))
 
     def run_share(task: tuple[str, list[Scenario]]) -> dict[tuple[str, str], Cell]:
         tree, scenarios = task
@@ -133,7 +133,9 @@ def rows(scenarios: list[Scenario], trees: Iterable[str], cells: Mapping[tuple[s
     ]
 
 
-class _Progress:
+class Progress:
+    """A line for every cell that is done."""
+
     def __init__(self, total: int):
         self.total, self.done = total, 0
         self.lock = threading.Lock()

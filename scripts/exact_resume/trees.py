@@ -53,20 +53,26 @@ def build(name: str, release: str, *, upto: str | None = None) -> Path:
         NotForThisRelease: For "literal" and "drain", which are written for the releases around the newest.
     """
     if name == STOCK:  # also of a release that has no series yet
-        return _cached(f"{release}/stock", lambda folder: _unpack_wheel(release, folder))
+        return cached(f"{release}/stock", lambda folder: _unpack_wheel(release, folder))
     series = for_release(release)
     if name == PATCHED:
         key = _digest(*(repr(patch).encode() for patch in series.patches), (upto or "").encode())
-        return _cached(f"{release}/patched-{key}", lambda folder: _patch(release, series, upto, folder))
+        return cached(f"{release}/patched-{key}", lambda folder: _patch(release, series, upto, folder))
     diff = (COMPARISONS / f"{name}.patch").read_bytes()
-    return _cached(f"{release}/{name}-{_digest(diff)}", lambda folder: _compare(release, diff, folder))
+    return cached(f"{release}/{name}-{_digest(diff)}", lambda folder: _compare(release, diff, folder))
 
 
 def _digest(*parts: bytes) -> str:
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
-def _cached(key: str, make: Callable[[Path], None]) -> Path:
+def cached(key: str, make: Callable[[Path], None]) -> Path:
+    """Return the folder of the cache that a key names, made whole or not at all if it is not there.
+
+    Args:
+        key: a path below the cache's folder of trees, which changes with everything that `make` depends on.
+        make: fills the folder that it is given.
+    """
     from filelock import FileLock
 
     target = cache_folder() / "unpacked" / key

@@ -99,6 +99,17 @@ def test_prove_needs_what_verify_needs(machine):
     assert machine.take() == [VERIFY]
 
 
+def test_gate_takes_another_torch_and_makes_its_environment_for_it(machine, monkeypatch):
+    assert bootstrap.main(["gate", "--merge", "x"]) == 0
+    gate = "VENV/bin/python -m exact_resume gate --merge x"
+    assert machine.take() == [VENV, TORCH, "pip --editable .[gate]", gate]
+    monkeypatch.setenv(bootstrap.TORCH_VARIABLE, "2.12.0")
+    assert bootstrap.main(["gate", "--merge", "x"]) == 0
+    assert machine.take() == ["pip torch==2.12.0", "pip --editable .[gate]", gate]
+    assert bootstrap.main(["verify"]) == 0
+    assert machine.take()[0] == TORCH
+
+
 def test_another_job_adds_to_the_same_environment(machine):
     bootstrap.main(["verify"])
     machine.take()
@@ -139,7 +150,7 @@ def test_lint_needs_no_torch_and_runs_every_check(machine, capsys):
     assert bootstrap.main(["lint"]) == 1
     assert machine.take() == checks
     last = capsys.readouterr().out.splitlines()[-1]
-    assert last == "lint: failed: ruff format --check ., zizmor --offline .github/workflows"
+    assert last == "lint: failed: ruff format --check ., zizmor --offline .github"
 
 
 @pytest.mark.parametrize("name", ["setup.cfg", "pyproject.toml"])
@@ -282,7 +293,7 @@ def test_wrong_arguments_change_nothing(machine, capsys):
     assert bootstrap.main([]) == 2
     assert bootstrap.main(["--help"]) == 0
     assert machine.take() == []
-    assert "no job tests; there are: verify, prove, try-new, test, lint" in capsys.readouterr().err
+    assert "no job tests; there are: verify, prove, try-new, gate, test, lint" in capsys.readouterr().err
 
 
 def test_run_prints_the_command_and_hides_the_callers_python_settings(monkeypatch, capfd):
@@ -347,7 +358,9 @@ def test_torch_is_the_same_everywhere():
 
 
 def test_the_environment_of_a_release_gets_what_the_extra_installs():
-    assert set(HARNESS) <= set(setup_cfg()["options.extras_require"]["prove"].split())
+    extras = setup_cfg()["options.extras_require"]
+    assert set(HARNESS) <= set(extras["gate"].split())
+    assert "exact-resume[gate]" in extras["prove"].split()
 
 
 def test_tox_runs_the_same_commands():

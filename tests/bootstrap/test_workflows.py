@@ -57,12 +57,17 @@ def put_tool(folder, name, text):
 def test_every_job_has_a_time_limit_and_says_what_it_may_do():
     assert {name for name, workflow in WORKFLOWS.items() if workflow["permissions"] != {}} == set()
     for body in JOBS.values():
-        assert body["timeout-minutes"] <= 60
+        # What calls a workflow has the limits of that.
+        assert "uses" in body or body["timeout-minutes"] <= 60
         assert "permissions" in body
 
 
 def test_every_action_is_pinned_and_the_same_everywhere():
-    used = [step["uses"] for body in JOBS.values() for step in body.get("steps", []) if "uses" in step]
+    action = yaml.safe_load((CHECKOUT / ".github/actions/gate/action.yml").read_text())
+    lists = [body.get("steps", []) for body in JOBS.values()] + [action["runs"]["steps"]]
+    used = [step["uses"] for steps in lists for step in steps if "uses" in step]
+    # What is of this project is taken at the commit of the workflow.
+    used = [action for action in used if not action.startswith("$/.github/actions/")]
     assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", action) for action in used)
     assert len({action.partition("@")[0] for action in used}) == len(set(used))
 
@@ -91,8 +96,23 @@ def test_the_releases_to_prove_are_those_of_the_series(tmp_path, listing, provin
 
 def test_only_the_job_that_runs_nothing_of_others_may_write():
     writing = {name for name, body in JOBS.items() if "write" in body["permissions"].values()}
-    assert writing == {"releases/report"}
+    assert writing == {"releases/report", "gate-comment/comment"}
     assert [list(step) for step in JOBS["releases/report"]["steps"]] == [["name", "run", "env"]]
+
+
+def test_what_comments_fetches_and_runs_only_this_project():
+    fetch, write = JOBS["gate-comment/comment"]["steps"]
+    assert fetch["with"]["repository"] == "${{ job.workflow_repository }}"
+    assert fetch["with"]["ref"] == "${{ job.workflow_sha }}"
+    assert write["run"] == "python3 tool/scripts/gate_comment.py"
+
+
+def test_what_runs_the_code_of_a_pull_request_may_only_read_and_has_no_secret():
+    for name in ("gate", "gate-pull-request"):
+        text = (CHECKOUT / f".github/workflows/{name}.yml").read_text()
+        assert "secrets" not in text and "token" not in text and "write" not in text
+        for job, body in WORKFLOWS[name]["jobs"].items():
+            assert body["permissions"] in ({}, {"contents": "read"}), job
 
 
 @pytest.mark.parametrize(("code", "ends"), [(0, 0), (1, 0), (2, 1), (70, 1)])

@@ -3,19 +3,35 @@
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
 from exact_resume.environments import site_folders
 
 PACKAGE_PARENT = Path(__file__).parents[2]
+# Seconds, of a client with a time limit, for the imports; on a machine with one slow core they take a minute.
+START_TIMEOUT = 180.0
 
 
 class ProcessEnded(RuntimeError):
-    """A process that runs scenarios ended by itself, as where transformers cannot be imported."""
+    """A process that runs scenarios ended by itself, as where transformers cannot be imported.
+
+    Attributes:
+        said: what it printed as errors, the last of it where that is much.
+    """
+
+    def __init__(self, message: str, said: str = ""):
+        super().__init__(message)
+        self.said = said
+
+
+class TimedOut(ProcessEnded):
+    """A process that runs scenarios was killed because it gave no answer in time."""
 
 
 class Client:
@@ -25,9 +41,10 @@ class Client:
     Args:
         tree: A folder that holds the package `transformers/`.
         python: The interpreter; that of this process by default. See `environments.python_for`.
+        timeout: Seconds that a job may take; then the process is killed with all that it started. No limit by default.
     """
 
-    def __init__(self, tree: Path, python: Path | None = None):
+    def __init__(self, tree: Path, python: Path | None = None, timeout: float | None = None):
         self._errors = tempfile.TemporaryFile()
         # An installed copy is found without this, and what is installed beside it must not come first.
         own = [] if str(PACKAGE_PARENT) in site_folders() else [str(PACKAGE_PARENT)]
@@ -46,20 +63,43 @@ class Client:
             stderr=self._errors,
             env=environment,
             text=True,
+            # So that what it starts can be found, also what has a process group of its own.
+            start_new_session=timeout is not None,
         )
-        greeting = self._answer()
-        self.environment: dict[str, Any] = greeting["environment"]
-        self.scenarios: list[dict[str, Any]] = greeting["scenarios"]
-        if Path(self.environment["tree"]).resolve() != Path(tree).resolve():
-            raise RuntimeError(f"transformers was imported from {self.environment['tree']} instead of {tree}")
+        self._timeout = None if timeout is None else START_TIMEOUT
+        try:
+            greeting = self._answer()
+            self.environment: dict[str, Any] = greeting["environment"]
+            self.scenarios: list[dict[str, Any]] = greeting["scenarios"]
+            if Path(self.environment["tree"]).resolve() != Path(tree).resolve():
+                raise RuntimeError(f"transformers was imported from {self.environment['tree']} instead of {tree}")
+        except BaseException:
+            self.close(at_once=True)
+            raise
+        self._timeout = timeout
 
     def _answer(self) -> Any:
-        line = self._process.stdout.readline()
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            self.kill()
+
+        watchdog = threading.Timer(self._timeout or 0.0, expire)
+        if self._timeout is not None:
+            watchdog.start()
+        try:
+            line = self._process.stdout.readline()
+        finally:
+            watchdog.cancel()
+        if expired.is_set():
+            raise TimedOut(f"timed out: no answer within {self._timeout:g} s")
         if not line:
             self._process.wait()
             self._errors.seek(0)
-            tail = self._errors.read().decode(errors="replace")[-2000:]
-            raise ProcessEnded(f"a scenario process ended with exit code {self._process.returncode}:\n{tail}")
+            said = self._errors.read().decode(errors="replace")[-100_000:]
+            message = f"a scenario process ended with exit code {self._process.returncode}:\n{said[-2000:]}"
+            raise ProcessEnded(message, said)
         return json.loads(line)
 
     def run(self, name: str, **options) -> dict[str, Any]:
@@ -79,18 +119,27 @@ class Client:
         return self._ask("cost", num_workers=num_workers)
 
     def _ask(self, job: str, **request) -> Any:
-        print(json.dumps({"job": job, **request}), file=self._process.stdin, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer, either
+            print(json.dumps({"job": job, **request}), file=self._process.stdin, flush=True)
         return self._answer()
 
-    def close(self) -> None:
-        """End the process."""
+    def kill(self) -> None:
+        """Kill the process, and with a time limit all that it started."""
+        if self._timeout is not None:
+            _kill_session(self._process.pid)
+        self._process.kill()
+
+    def close(self, *, at_once: bool = False) -> None:
+        """End the process, `at_once` also where it is busy."""
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.close()
         try:
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=0 if at_once else 30)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            self.kill()
             self._process.wait()
+        if self._timeout is not None:
+            _kill_session(self._process.pid)
         self._process.stdout.close()
         self._errors.close()
 
@@ -99,3 +148,13 @@ class Client:
 
     def __exit__(self, *details) -> None:
         self.close()
+
+
+def _kill_session(leader: int) -> None:
+    """Kill the process group of a session's leader and, where there is a /proc, all other processes of the session."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getsid(int(entry.name)) == leader:
+                os.kill(int(entry.name), signal.SIGKILL)
