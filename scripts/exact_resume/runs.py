@@ -29,9 +29,9 @@ NOT_RUN = {
 }
 
 
-def check_installed(command: str, needed: Sequence[str] = NEEDED) -> None:
-    """Raise UsageError where something is missing that a command needs."""
-    missing = [name for name in needed if importlib.util.find_spec(name) is None]
+def check_installed(command: str, needed: Sequence[str] | None = None) -> None:
+    """Raise UsageError where a package is missing that a command needs, one of `NEEDED` unless others are given."""
+    missing = [name for name in needed or NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
             f"{command} needs {', '.join(missing)}: run `python3 scripts/bootstrap.py {command}`, "
