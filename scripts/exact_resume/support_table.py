@@ -10,6 +10,7 @@ from exact_resume.series import Release, load_lane, load_releases
 BEGIN, END = "<!-- support table -->", "<!-- end of support table -->"
 HEAD = ["releases", "lane", "patches", "proven", "patched", "stock", "skipped", "with"]
 NOT_PROVEN = ["**not proven**", "-", "-", "", ""]
+EARLIER = "of earlier patches"
 COMMAND = "`python3 -m exact_resume prove`"
 
 
@@ -30,18 +31,19 @@ def table(folder: Path | None = None) -> str:
         rows.append([_names(group), lane, str(patches[lane]), *figures])
     note = (
         f"Proven by {COMMAND}: the core scenarios or the whole matrix; x/y: x of y resumes are exact. "
-        "A proof counts for the patches that it was made with."
+        f"A proof counts for the patches that it was made with; one {EARLIER} has to be made again."
     )
     return "\n".join([*report.markdown_table(HEAD, rows, left=2), "", note, ""])
 
 
 def _figures(release: Release, folder: Path | None) -> list[str]:
     """The cells of a row after its number of patches."""
-    if not proofs.is_fresh(release, folder):
+    if release.proof is None:
         return NOT_PROVEN
     proof = release.proof
+    tier = proof["tier"] if proofs.is_fresh(release, folder) else f"{proof['tier']}, {EARLIER}"
     versions = f"Python {proof['python']}, torch {proof['torch']}, accelerate {proof['accelerate']}"
-    return [proof["tier"], proof["patched"], proof["stock"], str(proof["skipped"] or ""), versions]
+    return [tier, proof["patched"], proof["stock"], str(proof["skipped"] or ""), versions]
 
 
 def _names(group: Iterable[Release]) -> str:

@@ -7,7 +7,9 @@ from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.series import for_release
 from exact_resume.trees import PATCHED
 
-LADDER = [patch.name.removesuffix(".patch") for patch in for_release("5.23.0").patches[:-1]]
+SERIES = [patch.name.removesuffix(".patch") for patch in for_release("5.23.0").patches]
+# What follows the tests for upstream is not about exactness, and has tests of its own there.
+LADDER = SERIES[: SERIES.index("tests-for-upstream")]
 TESTED = [scenario for scenario in SCENARIOS.values() if scenario.tier != "long" and scenario.reason_to_skip() is None]
 # The others of these groups differ in what no patch treats differently, and take long.
 CHEAP = [scenario for scenario in TESTED if scenario.group not in ("workers", "distributed")]

@@ -233,6 +233,7 @@ def test_releases_of_a_lane_with_equal_proofs_share_a_row(monkeypatch):
         f"| 5.2 to 5.4 (3) | new | 3 | core | 4/4 | 1/4 |  | {versions} |",
         f"| 5.1 | new | 3 | whole | 8/8 | 1/4 | 2 | {versions} |",
         f"| 5.0 | old | 3 | core | 4/4 | 1/4 |  | {versions} |",
-        "| 4.8 to 4.9 (2) | old | 3 | **not proven** | - | - |  |  |",
+        f"| 4.9 | old | 3 | core, of earlier patches | 4/4 | 1/4 |  | {versions} |",
+        "| 4.8 | old | 3 | **not proven** | - | - |  |  |",
         f"| 4.7 | old | 3 | core | 4/4 | 1/4 |  | {versions} |",
     ]
