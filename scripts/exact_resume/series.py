@@ -5,6 +5,7 @@ own files in the folder of the lane. Those are written against one release, the 
 another release are in releases.toml.
 """
 
+import functools
 import os
 import re
 import tomllib
@@ -21,6 +22,9 @@ PATCHES_VARIABLE = "EXACT_RESUME_PATCHES"
 RELEASES_FILE = "releases.toml"
 SERIES_FILE = "series"
 COMMON = "common"
+
+# By content, as a command may ask for the same series once for each of many releases. Nobody changes what they return.
+_parse, _parse_diffs, _parse_table = map(functools.cache, (patchfile.parse, patchfile.parse_diffs, tomllib.loads))
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ def load_lanes(folder: Path | None = None) -> dict[str, str]:
 def _read_table(folder: Path, read):
     path = folder / RELEASES_FILE
     try:
-        return read(tomllib.loads(path.read_text(encoding="utf-8")))
+        return read(_parse_table(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SeriesError(f"{path}: cannot be read: {type(error).__name__}: {error}") from error
 
@@ -190,9 +194,9 @@ def read_patch(name: str, lane: str, folder: Path) -> Patch:
     Raises:
         SeriesError: a file cannot be read, or is not of the expected form.
     """
-    patch = patchfile.parse(f"{COMMON}/{name}", _read(folder / COMMON / name))
+    patch = _parse(f"{COMMON}/{name}", _read(folder / COMMON / name))
     own = folder / lane / name
-    diffs = patchfile.parse_diffs(f"{lane}/{name}", _read(own)) if own.exists() else ()
+    diffs = _parse_diffs(f"{lane}/{name}", _read(own)) if own.exists() else ()
     for path in {diff.path for diff in patch.diffs} & {diff.path for diff in diffs}:
         raise SeriesError(f"{lane}/{name}: {path}: {COMMON}/{name} changes this file as well")
     return replace(patch, name=name, diffs=patch.diffs + diffs)
