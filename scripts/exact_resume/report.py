@@ -150,6 +150,11 @@ def grouped(results: dict) -> list[tuple[str, list[dict]]]:
     return list(groups.items())
 
 
+def group_seconds(rows: list[dict], trees: list[str]) -> list[str]:
+    """Return what the scenarios of a group took on each tree, all processes together."""
+    return [f"{sum((row['cells'].get(tree) or {}).get('seconds', 0.0) for row in rows):.1f} s" for tree in trees]
+
+
 def console_table(results: dict) -> str:
     """Return the scenario x tree table as plain text, at most 100 columns, then what diverges on patched."""
     trees = [tree["name"] for tree in results["trees"]]
@@ -208,7 +213,7 @@ def markdown(results: dict) -> str:
     lines += ["", markdown_text(environment_line(results)), "", "## Scenarios", ""]
     rows = []
     for group, scenarios in grouped(results):
-        rows.append([f"**{markdown_text(group)}**", *[""] * len(names)])
+        rows.append([f"**{markdown_text(group)}**", *group_seconds(scenarios, names)])
         for row in scenarios:
             cells = [row["cells"].get(name) for name in names]
             # Bold what is exact everywhere, so that the column to look at stands out in plain text as well.
@@ -264,7 +269,8 @@ def heat_groups(results: dict) -> list[dict]:
         cells = [[heat_cell(row["cells"].get(tree["name"])) for tree in results["trees"]] for row in rows]
         titles = [{**row, "title": one_line(row["title"]), "notes": scenario_notes(row)} for row in rows]
         heat = [{**row, "heat": line} for row, line in zip(titles, cells, strict=True)]
-        groups.append({"title": title, "rows": heat})
+        seconds = group_seconds(rows, [tree["name"] for tree in results["trees"]])
+        groups.append({"title": title, "rows": heat, "seconds": seconds})
     return groups
 
 

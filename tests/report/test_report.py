@@ -103,6 +103,15 @@ def test_every_scenario_and_tree_is_in_every_rendering():
             assert (name if form == "console" else title) in text, (form, name)
 
 
+def test_the_time_of_each_group_and_tree_is_in_the_long_renderings():
+    results = clean_results()
+    group, rows = report.grouped(results)[0]
+    rows[0]["cells"]["patched"]["seconds"] = 61.5
+    seconds = f"{sum(row['cells']['patched']['seconds'] for row in rows):.1f} s"
+    assert f"| {seconds} |" in report.markdown(results)
+    assert f'<td class="group">{seconds}</td>' in report.html(results)
+
+
 def test_totals_per_tree_are_in_every_rendering():
     total = 4 * STEPS
     stock = total - 2 * (STEPS - 2) - 2
