@@ -36,6 +36,7 @@ def main() -> None:
 
     import torch
 
+    from exact_resume.bench.measuring import measure
     from exact_resume.matrix.cost import recording_cost
     from exact_resume.matrix.experiment import run_experiment
     from exact_resume.matrix.running import run_scenario
@@ -56,6 +57,7 @@ def main() -> None:
         "configuration": run_configuration,
         "experiment": run_experiment,
         "cost": recording_cost,
+        "measure": measure,
     }
     for line in sys.stdin:
         request = json.loads(line)
