@@ -67,7 +67,7 @@ def _queued_bytes(variant: str, folder: Path) -> float:
 
 @contextlib.contextmanager
 def _counting_queues() -> Iterator[list[int]]:
-    """Note the size of all that this process gets from queues; tensors go through shared memory and count by handle."""
+    """Note the size of all that comes out of queues here; tensors are in shared memory, and count by their handle."""
     received, make = [], multiprocessing.queues.Queue.__init__
 
     def make_counting(queue, *args, **kwargs):

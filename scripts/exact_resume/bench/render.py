@@ -1,23 +1,17 @@
 """Tables of what `bench` measured, in Markdown, and where the documentation has them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from exact_resume import readme_table, report
 from exact_resume.bench import scale
 from exact_resume.bench.groups import VARIANTS
-from exact_resume.bench.summary import TIMES
+from exact_resume.bench.summary import TIMES, number
 from exact_resume.errors import UsageError
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 PAGE, PICTURE = Path("scripts/COSTS.md"), Path(".github/bench.svg")
-
-
-def number(value: float) -> str:
-    """Write a number with three digits, or all of those before the point."""
-    if value == 0 or abs(value) >= 100:
-        return f"{value:,.0f}".replace(",", " ")
-    return f"{value:.3g}"
 
 
 def cell(figure: dict[str, Any], variant: str) -> str:
@@ -26,17 +20,14 @@ def cell(figure: dict[str, Any], variant: str) -> str:
     if summary is None:
         return "-"
     text = _with_quartiles(summary, number)
-    if summary["compared"] is not None:
-        if figure["unit"] in TIMES:
-            text += f"; x {_with_quartiles(summary['compared'], lambda ratio: f'{ratio:.3g}' if ratio < 0.9 else f'{ratio:.3f}')}"
-        else:
-            text += (
-                f"; {_with_quartiles(summary['compared'], lambda value: ('+' if value >= 0 else '') + number(value))}"
-            )
-    return text
+    if summary["compared"] is None:
+        return text
+    if figure["unit"] in TIMES:
+        return f"{text}; x {_with_quartiles(summary['compared'], '{:.4g}'.format)}"
+    return f"{text}; {_with_quartiles(summary['compared'], '{:+,.0f}'.format).replace(',', ' ')}"
 
 
-def _with_quartiles(spread: dict[str, float], write) -> str:
+def _with_quartiles(spread: dict[str, float], write: Callable[[float], str]) -> str:
     q1, median, q3 = (write(spread[name]) for name in ("q1", "median", "q3"))
     return median if q1 == q3 else f"{median} ({q1} to {q3})"
 
@@ -77,7 +68,7 @@ def documentation(results: dict[str, Any]) -> str:
     Return the page of the documentation with the tables of these results.
 
     Raises:
-        UsageError: The page is not there, or not with its markers, as where the tool is installed without its checkout.
+        UsageError: The page is not there, or not with its markers, as in an installation without checkout.
     """
     path = CHECKOUT / PAGE
     try:

@@ -145,7 +145,7 @@ def _cases(variant: str, sizes: list[int], slow_batches: int, positions: list[in
         ),
         *(
             stream(
-                f"iterable with `state_dict`, after {_count(position)} samples",
+                f"iterable with state_dict, after {_count(position)} samples",
                 _with_rest(position),
                 dataset=PositionedStream,
                 collator=pieces.stack,
@@ -154,7 +154,7 @@ def _cases(variant: str, sizes: list[int], slow_batches: int, positions: list[in
         ),
         text(f"iterable with a shuffle buffer, after {_count(buffered)} texts", dataset=TextStream),
         text(
-            f"`datasets` with a shuffle buffer, after {_count(buffered)} texts",
+            f"of datasets, with a shuffle buffer, after {_count(buffered)} texts",
             dataset=datasets_stream,
             variants=(STOCK, PATCHED),
         ),

@@ -3,8 +3,8 @@
 from typing import Any
 
 from exact_resume import report
-from exact_resume.bench import render
 from exact_resume.bench.groups import PATCHED
+from exact_resume.bench.summary import number
 
 # Of a shared file system of middling size; `seconds` tells how they are used.
 OPERATIONS_A_SECOND = 10_000
@@ -58,11 +58,11 @@ def table(group: dict[str, Any]) -> list[str]:
                 [
                     str(ranks),
                     str(workers),
-                    f"{size / 1000:.1f} kB",
-                    f"{ranks * size / 1e6:.1f} MB",
+                    f"{size / 1000:.0f} kB",
+                    f"{ranks * size / 1e6:.3g} MB",
                     str(ranks),
-                    *(f"{render.number(time)} s" for time in model),
-                    *("-" if time is None else f"{render.number(time)} s" for time in here),
+                    *(f"{number(1000 * time)} ms" for time in model),
+                    *("-" if time is None else f"{number(1000 * time)} ms" for time in here),
                 ]
             )
     return report.markdown_table(HEAD, rows, left=0)

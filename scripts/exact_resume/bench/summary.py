@@ -1,4 +1,4 @@
-"""The arithmetic of `bench`: medians, quartiles, and comparisons within rounds."""
+"""The arithmetic of `bench`: medians, quartiles, and comparisons within rounds, and how a number is written."""
 
 import statistics
 from collections.abc import Sequence
@@ -56,3 +56,10 @@ def summarize(figure: Figure, baseline: str) -> dict[str, dict]:
             compared = spread([a / b for a, b in pairs] if figure["unit"] in TIMES else [a - b for a, b in pairs])
         summary[variant] = {**spread(values), "compared": compared}
     return summary
+
+
+def number(value: float) -> str:
+    """Write a number with three digits, or all of those before the point."""
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}".replace(",", " ")
+    return f"{value:.3g}"

@@ -127,6 +127,10 @@ class Client:
         """Measure what recording costs on a patched tree; see `cost.recording_cost`."""
         return self._ask("cost", num_workers=num_workers)
 
+    def count(self, what: str, **options) -> dict[str, int]:
+        """Count what a training run does; `what` is a function of `counting`, and `options` are its arguments."""
+        return self._ask("count", what=what, **options)
+
     def measure(self, group: str, variant: str, folder: str, prepares: bool = False, **options) -> Any:
         """Measure figures in a process of their own; see `bench.measuring.measure`."""
         return self._ask("measure", group=group, variant=variant, folder=folder, prepares=prepares, **options)
