@@ -43,13 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the job; returns the exit code. Raises UsageError for what the user can put right."""
-    runs.check_installed("bench", NEEDED)
     if args.release not in load_releases():
         raise UsageError(f"no series for release {args.release}; supported: {', '.join(load_releases())}")
     known = groups(args.quick)
     unknown = sorted(set(args.only or ()) - known.keys())
     if unknown:
         raise UsageError(f"no group {', '.join(unknown)}; there are: {', '.join(known)}")
+    runs.check_installed("bench", NEEDED, extra="bench")
     runs.make_folder(args.output)
     results = _earlier(args.output / RESULTS, args.release)
     chosen = {name: group for name, group in known.items() if name in (args.only or known)}
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if args.docs and missing:
         raise UsageError(f"--docs needs every group, and {args.output / RESULTS} lacks {', '.join(missing)}")
     if args.docs:
-        render.documentation({"groups": {}})  # so that what is wrong with the page shows now
+        render.documentation(dict.fromkeys(known, ""))  # what is wrong with the page shows before hours of work
 
     python = environments.python_for(args.release)
     options = ["--quick"] * args.quick + [f"--only {name}" for name in args.only or ()]
@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     for path in written:
         print(f"wrote {path}")
     if args.docs:
-        texts = {render.PAGE: render.documentation(results), render.PICTURE: plot.draw(results)}
+        tables = {name: render.table(name, group) for name, group in results["groups"].items()}
+        texts = {render.PAGE: render.documentation(tables), render.PICTURE: plot.draw(results)}
         for path, text in texts.items():
             report.write_texts({path.name: text}, (render.CHECKOUT / path).parent)
             print(f"wrote {path}")

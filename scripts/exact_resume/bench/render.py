@@ -1,6 +1,6 @@
 """Tables of what `bench` measured, in Markdown, and where the documentation has them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def table(name: str, group: dict[str, Any]) -> str:
             for figure in group["figures"]
         ]
         lines = report.markdown_table(["", "unit", *(VARIANTS[name].title for name in variants)], rows, left=2)
-    facts = ", ".join(f"{key} {value}" for key, value in group["environment"].items())
+    facts = ", ".join(f"{key} {value}" for key, value in group["environment"].items() if key != "platform")
     origin = (
         f"Measured by `{report.one_line(group['command'])}`, rounds: {group['rounds']}; {report.markdown_text(facts)}."
     )
@@ -63,9 +63,9 @@ def markers(name: str) -> tuple[str, str]:
     return f"<!-- {name} table -->", f"<!-- end of {name} table -->"
 
 
-def documentation(results: dict[str, Any]) -> str:
+def documentation(tables: Mapping[str, str]) -> str:
     """
-    Return the page of the documentation with the tables of these results.
+    Return the page of the documentation with these tables, by the name of the group.
 
     Raises:
         UsageError: The page is not there, or not with its markers, as in an installation without checkout.
@@ -75,6 +75,6 @@ def documentation(results: dict[str, Any]) -> str:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}; run this from a checkout of the project") from error
-    for name, group in results["groups"].items():
-        text = readme_table.replaced(text, table(name, group), path, *markers(name))
+    for name, lines in tables.items():
+        text = readme_table.replaced(text, lines, path, *markers(name))
     return text
