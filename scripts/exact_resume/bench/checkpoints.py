@@ -1,13 +1,15 @@
 """What a checkpoint grows by, how long it takes, and what many ranks write together."""
 
+import shutil
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from exact_resume.bench import scale
-from exact_resume.bench.peers import SaveAt, make_trainer
+from exact_resume.bench.peers import make_trainer
 from exact_resume.matrix import pieces
+from exact_resume.matrix.interrupting import SaveAt
 from exact_resume.matrix.running import release_workers
 
 BATCH_SIZE, FIRST, LAST = 8, 12, 21
@@ -90,10 +92,11 @@ def _write_and_read(folder: Path, count: int, content: bytes) -> tuple[float, fl
         temporary.write_bytes(content)
         temporary.replace(folder / f"rng_state_{rank}.pth")
 
-    begin = time.perf_counter()
     with ThreadPoolExecutor(WRITERS) as pool:
+        begin = time.perf_counter()
         list(pool.map(write, range(count)))
-    middle = time.perf_counter()
-    with ThreadPoolExecutor(WRITERS) as pool:
-        list(pool.map(lambda path: path.read_bytes(), list(folder.iterdir())))
-    return middle - begin, time.perf_counter() - middle
+        middle = time.perf_counter()
+        list(pool.map(Path.read_bytes, list(folder.iterdir())))
+        end = time.perf_counter()
+    shutil.rmtree(folder)
+    return middle - begin, end - middle

@@ -59,7 +59,7 @@ def groups(quick: bool) -> dict[str, Group]:
             "Recording",
             (STOCK, OFF, PATCHED, STATEFUL, IN_BAND),
             3 if quick else 15,
-            {"steps": 200 if quick else 1000, "padded_steps": 20 if quick else 100},
+            {"steps": 200 if quick else 500, "padded_steps": 20 if quick else 60, "width": 1200},
         ),
         "memory": Group("Memory", (STOCK, PATCHED), 1, {"steps": 2_000 if quick else 100_000}),
         "resuming": Group(

@@ -136,19 +136,3 @@ def make_trainer(
 
 def _itself(callback: TrainerCallback) -> TrainerCallback:
     return callback
-
-
-class SaveAt(TrainerCallback):
-    """
-    Takes checkpoints and stops with the last of them.
-
-    Args:
-        steps: Update steps after which to take one.
-    """
-
-    def __init__(self, *steps: int):
-        self.steps = steps
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_save = state.global_step in self.steps
-        control.should_training_stop |= state.global_step == max(self.steps)

@@ -63,15 +63,15 @@ def draw(results: dict[str, Any]) -> str | None:
             axes.set_xscale(scale)
             axes.set_yticks(range(len(figures)), [figure["title"] for figure in figures])
             axes.invert_yaxis()
-            axes.grid(axis="x", color="#d5dbe1")
+            axes.grid(axis="x", color="#d5dbe1", clip_on=False)  # clip paths would be named anew each time
             axes.set_axisbelow(True)
             for row, figure in enumerate(figures):
                 shown = [(name, place(summary)) for name, summary in figure["summary"].items() if place(summary)]
                 for position, (name, spread) in enumerate(shown):
                     colour, marker = STYLES[name]
                     y = row + 0.6 * ((position + 0.5) / len(shown) - 0.5)
-                    axes.plot([spread["q1"], spread["q3"]], [y, y], color=colour, linewidth=1.5)
-                    axes.plot([spread["median"]], [y], color=colour, marker=marker, markersize=5)
+                    axes.plot([spread["q1"], spread["q3"]], [y, y], color=colour, linewidth=1.5, clip_on=False)
+                    axes.plot([spread["median"]], [y], color=colour, marker=marker, markersize=5, clip_on=False)
         used = [name for name in VARIANTS if any(name in group["variants"] for group in results["groups"].values())]
         handles = [Line2D([], [], color=STYLES[n][0], marker=STYLES[n][1], label=_label(n)) for n in used]
         picture.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)

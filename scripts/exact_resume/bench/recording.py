@@ -8,6 +8,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +22,15 @@ from exact_resume.matrix import pieces
 from exact_resume.matrix.cost import step_ms
 from exact_resume.matrix.running import release_workers
 
-BATCH_SIZE, WIDTH, SNAPSHOTS, QUEUED = 4, 1200, 2000, 64
+BATCH_SIZE, SNAPSHOTS, QUEUED = 4, 2000, 64
 
 
 class PaddedModel(pieces.TinyModel):
-    """Keeps one core busy with a product of matrices, which on most takes 30 to 60 ms."""
+    """Keeps one core busy with a product of matrices `(width, width)`; with 1200, most take 30 to 60 ms."""
 
-    def __init__(self):
+    def __init__(self, width: int):
         super().__init__()
-        self.register_buffer("matrix", torch.ones(WIDTH, WIDTH), persistent=False)
+        self.register_buffer("matrix", torch.ones(width, width), persistent=False)
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor, index: torch.Tensor | None = None):
         """As that of `TinyModel`."""
@@ -38,14 +39,26 @@ class PaddedModel(pieces.TinyModel):
         return super().forward(x, labels, index)
 
 
-def measure(variant: str, folder: Path, steps: int, padded_steps: int) -> list[tuple[str, str, float]]:
-    """Return title, unit and value of each figure; `steps` and `padded_steps` are update steps of each run."""
+def measure(variant: str, folder: Path, steps: int, padded_steps: int, width: int) -> list[tuple[str, str, float]]:
+    """
+    Measure.
+
+    Args:
+        variant: The variant.
+        folder: A scratch folder.
+        steps: Update steps of a run of the smallest model.
+        padded_steps: Update steps of a run of `PaddedModel`.
+        width: That of `PaddedModel`.
+
+    Returns:
+        Title, unit and value of each figure.
+    """
     figures = []
     for num_workers in (0, 2):
         trainer = make_trainer(variant, folder, _data(steps), dataloader_num_workers=num_workers)
         figures.append((f"a step of the smallest model, {num_workers} workers", "ms", step_ms(trainer)))
-    trainer = make_trainer(variant, folder, _data(padded_steps), PaddedModel)
-    figures.append((f"a step with a product of {WIDTH} x {WIDTH} matrices, 0 workers", "ms", step_ms(trainer)))
+    trainer = make_trainer(variant, folder, _data(padded_steps), partial(PaddedModel, width))
+    figures.append((f"a step with a product of {width} x {width} matrices, 0 workers", "ms", step_ms(trainer)))
     figures.append(("through the queue of 2 workers, a batch", "bytes", _queued_bytes(variant, folder)))
     if snapshot := _snapshot(variant):
         figures.append(("a snapshot, nothing drawn since the last", "us", _microseconds(snapshot, lambda: None)))

@@ -13,8 +13,9 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback, default_data_collator
 
 from exact_resume.bench.groups import DRAIN, PATCHED, STATEFUL, STOCK
-from exact_resume.bench.peers import SaveAt, make_trainer
+from exact_resume.bench.peers import make_trainer
 from exact_resume.matrix import pieces
+from exact_resume.matrix.interrupting import SaveAt
 from exact_resume.matrix.iterable_pieces import PositionedStream, SizedStream
 
 BATCH_SIZE, STREAM_BATCH_SIZE, REST = 256, 64, 3

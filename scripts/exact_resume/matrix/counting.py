@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import Trainer, TrainerCallback
 
 from exact_resume.matrix import pieces
+from exact_resume.matrix.interrupting import SaveAt
 from exact_resume.matrix.iterable_pieces import SizedStream
 from exact_resume.matrix.running import release_workers
 from exact_resume.matrix.scenarios import Scenario
@@ -65,24 +66,14 @@ class _Profile:
 
 
 class _At(TrainerCallback):
-    """Calls functions at an event of steps, such as `step_3=function`."""
+    """Calls functions, by the number of update steps done, at an event."""
 
-    def __init__(self, event: str, **functions: Callable[[], None]):
-        self.functions = {int(step.removeprefix("step_")): function for step, function in functions.items()}
+    def __init__(self, event: str, functions: dict[int, Callable[[], None]]):
+        self.functions = functions
         setattr(self, event, self._call)
 
     def _call(self, args, state, control, **kwargs):
         self.functions.get(state.global_step, lambda: None)()
-
-
-class _Save(TrainerCallback):
-    """Takes a checkpoint after a step."""
-
-    def __init__(self, step: int):
-        self.step = step
-
-    def on_step_end(self, args, state, control, **kwargs):
-        control.should_save = state.global_step == self.step
 
 
 def _trainer(folder: str, dataset: Any, *callbacks: TrainerCallback, collator=pieces.stack, **arguments) -> Trainer:
@@ -105,7 +96,7 @@ def hot_path_calls(num_workers: int, files: list[str], exact_resume: str = "warn
         `calls` and `steps`, the number of update steps with one micro-batch each in which they were counted.
     """
     profile = _Profile(frozenset(files))
-    window = _At("on_step_end", **{f"step_{FIRST}": profile.start, f"step_{LAST}": profile.stop})
+    window = _At("on_step_end", {FIRST: profile.start, LAST: profile.stop})
     with tempfile.TemporaryDirectory() as folder:
         dataset = pieces.NoisyDataset(NUM_BATCHES * BATCH_SIZE, ("torch", "numpy", "python"))
         trainer = _trainer(folder, dataset, window, dataloader_num_workers=num_workers, exact_resume=exact_resume)
@@ -139,7 +130,7 @@ def skipped_work(position: int) -> dict[str, int]:
     collate, size = _CountingCollate(), NUM_BATCHES * BATCH_SIZE
     with tempfile.TemporaryDirectory() as folder:
         if position:
-            _trainer(folder, SizedStream(size), _Save(position)).train()
+            _trainer(folder, SizedStream(size), SaveAt(position)).train()
         trainer = _trainer(folder, SizedStream(size), collator=collate)
         with mock.patch("accelerate.data_loader.send_to_device", wraps=data_loader.send_to_device) as move:
             trainer.train(resume_from_checkpoint=f"{folder}/checkpoint-{position}" if position else None)
@@ -179,10 +170,10 @@ def resume_calls(position: int) -> dict[str, int]:
         step: what grows with `position` is walked through.
     """
     with tempfile.TemporaryDirectory() as folder:
-        _trainer(folder, _CountingDataset(NUM_BATCHES * BATCH_SIZE), _Save(position)).train()
+        _trainer(folder, _CountingDataset(NUM_BATCHES * BATCH_SIZE), SaveAt(position)).train()
         for _ in range(2):  # on the first resume, modules are imported
             profile, dataset = _Profile(), _CountingDataset(NUM_BATCHES * BATCH_SIZE)
-            trainer = _trainer(folder, dataset, _At("on_step_begin", **{f"step_{position}": profile.stop}))
+            trainer = _trainer(folder, dataset, _At("on_step_begin", {position: profile.stop}))
             profile.start()
             trainer.train(resume_from_checkpoint=f"{folder}/checkpoint-{position}")
     return {"fetched": dataset.num_fetched, "calls": profile.num_calls}
