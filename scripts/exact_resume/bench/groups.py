@@ -58,8 +58,8 @@ def groups(quick: bool) -> dict[str, Group]:
         "recording": Group(
             "Recording",
             (STOCK, OFF, PATCHED, STATEFUL, IN_BAND),
-            3 if quick else 15,
-            {"steps": 200 if quick else 500, "padded_steps": 20 if quick else 60, "width": 1200},
+            4 if quick else 40,  # many short runs, as those that are close in time are most alike
+            {"steps": 100 if quick else 200, "padded_steps": 20, "width": 1200},
         ),
         "memory": Group("Memory", (STOCK, PATCHED), 1, {"steps": 2_000 if quick else 100_000}),
         "resuming": Group(
@@ -79,7 +79,7 @@ def groups(quick: bool) -> dict[str, Group]:
             "Scale",
             (PATCHED,),
             1 if quick else 3,
-            {"workers": [1, 2, 8, 32], "ranks": [1, 16, 256] if quick else [1, 4, 16, 64, 256, 1024, 4096]},
+            {"workers": [1, 2, 8, 32], "ranks": [1, 16, 256] if quick else [1, 8, 64, 512, 4096]},
         ),
         "journal": Group("The journal", (STOCK,), 1 if quick else 5, {"steps": 100 if quick else 400}),
     }

@@ -53,12 +53,22 @@ def measure(variant: str, folder: Path, steps: int, padded_steps: int, width: in
     Returns:
         Title, unit and value of each figure.
     """
-    figures = []
-    for num_workers in (0, 2):
-        trainer = make_trainer(variant, folder, _data(steps), dataloader_num_workers=num_workers)
-        figures.append((f"a step of the smallest model, {num_workers} workers", "ms", step_ms(trainer)))
-    trainer = make_trainer(variant, folder, _data(padded_steps), partial(PaddedModel, width))
-    figures.append((f"a step with a product of {width} x {width} matrices, 0 workers", "ms", step_ms(trainer)))
+    figures, busy = [], []
+    for what, model, count, num_workers in (
+        ("step, smallest model, 0 workers", pieces.TinyModel, steps, 0),
+        ("step, smallest model, 2 workers", pieces.TinyModel, steps, 2),
+        (
+            f"step, product of {width} x {width} matrices, 0 workers",
+            partial(PaddedModel, width),
+            padded_steps,
+            0,
+        ),
+    ):
+        trainer = make_trainer(variant, folder, _data(count), model, dataloader_num_workers=num_workers)
+        elapsed, processor = step_ms(trainer)
+        figures.append((what, "ms", elapsed))
+        busy.append((f"{what}, processor time", "ms", processor))
+    figures += busy
     figures.append(("through the queue of 2 workers, a batch", "bytes", _queued_bytes(variant, folder)))
     if snapshot := _snapshot(variant):
         figures.append(("a snapshot, nothing drawn since the last", "us", _microseconds(snapshot, lambda: None)))

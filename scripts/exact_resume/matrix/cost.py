@@ -18,16 +18,16 @@ STEPS, PAIRS, PARTS = 200, 7, 10
 
 
 class _Clock(TrainerCallback):
-    """Notes when each update step is done."""
+    """Notes when each update step is done, and the processor time of this process until then."""
 
     def __init__(self):
-        self.times: list[float] = []
+        self.times: list[tuple[float, float]] = []
 
     def on_step_end(self, args, state, control, **kwargs):
-        self.times.append(time.perf_counter())
+        self.times.append((time.perf_counter(), time.process_time()))
 
 
-def step_ms(trainer: Trainer) -> float:
+def step_ms(trainer: Trainer) -> tuple[float, float]:
     """
     Train.
 
@@ -35,8 +35,8 @@ def step_ms(trainer: Trainer) -> float:
         trainer: A trainer of at least `2 * PARTS` update steps.
 
     Returns:
-        Milliseconds of a step: the mean within each part of the run but the first, of which the median, so that
-        neither the start nor a moment in which others were busy counts.
+        Milliseconds of a step, and of processor time in this process: the mean within each part of the run but the
+        first, of which the median, so that neither the start nor a moment in which others were busy counts.
     """
     clock = _Clock()
     trainer.add_callback(clock)
@@ -44,14 +44,16 @@ def step_ms(trainer: Trainer) -> float:
     release_workers(trainer)
     size = len(clock.times) // PARTS
     marks = clock.times[size::size]
-    return 1000 * statistics.median(end - begin for begin, end in itertools.pairwise(marks)) / size
+    parts = [(end[0] - begin[0], end[1] - begin[1]) for begin, end in itertools.pairwise(marks)]
+    taken, busy = (1000 * statistics.median(column) / size for column in zip(*parts, strict=True))
+    return taken, busy
 
 
 def _step_ms(mode: str, num_workers: int) -> float:
     scenario = Scenario("cost", "", "", None, dataset=partial(pieces.NoisyDataset, 4 * STEPS))
     arguments = {"num_train_epochs": 1, "save_strategy": "no", "logging_strategy": "no", "exact_resume": mode}
     with tempfile.TemporaryDirectory() as folder:
-        return step_ms(scenario.make_trainer(Path(folder), dataloader_num_workers=num_workers, **arguments))
+        return step_ms(scenario.make_trainer(Path(folder), dataloader_num_workers=num_workers, **arguments))[0]
 
 
 def recording_cost(num_workers: int) -> dict[str, Any]:
