@@ -46,13 +46,13 @@ def _panels(results: dict[str, Any]) -> list[tuple[str, str, list[dict[str, Any]
 
 def draw(results: dict[str, Any]) -> str | None:
     """Return the SVG, with the median and the quartiles of each variant, or None where nothing of it was measured."""
+    panels = _panels(results)
+    if not panels:
+        return None
     import matplotlib
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    panels = _panels(results)
-    if not panels:
-        return None
     # Text as text, and nothing in the file that another run of the same figures would change.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "exact-resume", "font.size": 9}):
         heights = [PANEL + ROW * len(figures) for _, _, figures, _ in panels]
