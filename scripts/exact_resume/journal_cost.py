@@ -1,7 +1,6 @@
-"""What a journal costs: `python -m exact_resume.journal_cost` trains a small language model and prints it."""
+"""What a journal costs, on a small language model; `python -m exact_resume bench --only journal` measures it."""
 
 import itertools
-import platform
 import statistics
 import tempfile
 import time
@@ -13,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PrinterCallback, Trainer, 
 
 from exact_resume import journal
 
-STEPS, REPEATS = 400, 200
+REPEATS = 200
 BATCH, LENGTH, VOCABULARY = 4, 64, 1024
 
 
@@ -108,17 +107,12 @@ def _median(take: Callable[[], object], device: torch.device, repeats: int) -> f
     return statistics.median(times)
 
 
-def main() -> None:
-    """Print the figures and the machine that they are from."""
-    torch.set_num_threads(1)  # so that other work on the machine disturbs less
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "one CPU core"
-    print(f"{name}, Python {platform.python_version()}, torch {torch.__version__}")
-    for what, microseconds in cost_of_fields(device, REPEATS).items():
-        print(f"{what}: {microseconds:.0f} us a step")
-    without, with_record = (1000 * seconds for seconds in cost_of_steps(STEPS))
-    print(f"update step: {without:.2f} ms, with a record {with_record:.2f} ms, ratio {with_record / without:.3f}")
-
-
-if __name__ == "__main__":
-    main()
+def measure(variant: str, folder: Path, steps: int) -> list[tuple[str, str, float]]:
+    """Return title, unit and value of each figure; see `bench.measuring`. What is resumed how makes no difference."""
+    fields = cost_of_fields(torch.device("cpu"), REPEATS)
+    without, with_record = cost_of_steps(steps)
+    return [
+        *((f"digests of a step: {what}", "us", microseconds) for what, microseconds in fields.items()),
+        ("a step of a small language model", "ms", 1000 * without),
+        ("the same with a record", "ms", 1000 * with_record),
+    ]

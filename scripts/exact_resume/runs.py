@@ -29,13 +29,13 @@ NOT_RUN = {
 }
 
 
-def check_installed(command: str, needed: Sequence[str] | None = None) -> None:
+def check_installed(command: str, needed: Sequence[str] | None = None, extra: str = "verify") -> None:
     """Raise UsageError where a package is missing that a command needs, one of `NEEDED` unless others are given."""
     missing = [name for name in needed or NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(
             f"{command} needs {', '.join(missing)}: run `python3 scripts/bootstrap.py {command}`, "
-            "which installs them, or install this project with its extra `verify`"
+            f"which installs them, or install this project with its extra `{extra}`"
         )
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,16 @@ class Client:
         tree: A folder that holds the package `transformers/`.
         python: The interpreter; that of this process by default. See `environments.python_for`.
         timeout: Seconds that a job may take; then the process is killed with all that it started. No limit by default.
+        variables: Environment variables to set.
     """
 
-    def __init__(self, tree: Path, python: Path | None = None, timeout: float | None = None):
+    def __init__(
+        self,
+        tree: Path,
+        python: Path | None = None,
+        timeout: float | None = None,
+        variables: Mapping[str, str] | None = None,
+    ):
         self._errors = tempfile.TemporaryFile()
         # An installed copy is found without this, and what is installed beside it must not come first.
         own = [] if str(PACKAGE_PARENT) in site_folders() else [str(PACKAGE_PARENT)]
@@ -55,6 +63,7 @@ class Client:
             "HF_HUB_OFFLINE": "1",
             "TOKENIZERS_PARALLELISM": "false",
             "TRANSFORMERS_VERBOSITY": "error",
+            **(variables or {}),
         }
         self._process = subprocess.Popen(
             [str(python or sys.executable), "-m", "exact_resume.matrix.serve"],
@@ -117,6 +126,14 @@ class Client:
     def recording_cost(self, num_workers: int) -> dict[str, Any]:
         """Measure what recording costs on a patched tree; see `cost.recording_cost`."""
         return self._ask("cost", num_workers=num_workers)
+
+    def count(self, what: str, **options) -> dict[str, int]:
+        """Count what a training run does; `what` is a function of `counting`, and `options` are its arguments."""
+        return self._ask("count", what=what, **options)
+
+    def measure(self, group: str, variant: str, folder: str, prepares: bool = False, **options) -> Any:
+        """Measure figures in a process of their own; see `bench.measuring.measure`."""
+        return self._ask("measure", group=group, variant=variant, folder=folder, prepares=prepares, **options)
 
     def _ask(self, job: str, **request) -> Any:
         with contextlib.suppress(BrokenPipeError):  # then there is no answer, either

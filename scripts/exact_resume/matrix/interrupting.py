@@ -1,4 +1,4 @@
-"""Interrupt a run as SIGTERM does: with a checkpoint taken by the handler's callback, in an event of choice."""
+"""Interrupt a run: after a step, or as SIGTERM does, by a checkpoint of its handler in an event of choice."""
 
 from pathlib import Path
 
@@ -49,3 +49,19 @@ def train_until_sigterm(scenario: Scenario, folder: Path, step: int) -> Trainer:
     trainer.add_callback(RequestCheckpoint(trainer, scenario.interrupt_event, step))
     trainer.train()
     return trainer
+
+
+class SaveAt(TrainerCallback):
+    """
+    Takes checkpoints and stops with the last of them.
+
+    Args:
+        steps: Update steps after which to take one.
+    """
+
+    def __init__(self, *steps: int):
+        self.steps = steps
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_save = state.global_step in self.steps
+        control.should_training_stop |= state.global_step == max(self.steps)

@@ -28,6 +28,13 @@ def describe() -> dict[str, object]:
     }
 
 
+def _measure(**request) -> object:
+    # Only `bench` needs what this imports.
+    from exact_resume.bench.measuring import measure
+
+    return measure(**request)
+
+
 def main() -> None:
     # Nothing that training prints may get between the answers.
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -37,6 +44,7 @@ def main() -> None:
     import torch
 
     from exact_resume.matrix.cost import recording_cost
+    from exact_resume.matrix.counting import count
     from exact_resume.matrix.experiment import run_experiment
     from exact_resume.matrix.running import run_scenario
     from exact_resume.matrix.scenarios import SCENARIOS
@@ -56,6 +64,8 @@ def main() -> None:
         "configuration": run_configuration,
         "experiment": run_experiment,
         "cost": recording_cost,
+        "count": count,
+        "measure": _measure,
     }
     for line in sys.stdin:
         request = json.loads(line)

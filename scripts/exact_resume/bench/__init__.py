@@ -1,0 +1,1 @@
+"""What recording, resuming and checkpoints cost: a patched Trainer, stock, and what users take instead, in one run."""

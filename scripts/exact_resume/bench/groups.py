@@ -1,0 +1,85 @@
+"""What `bench` measures, on which trees, and how much of it. Imports no torch."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from exact_resume import trees
+
+STOCK, DRAIN, PATCHED, OFF, STATEFUL, IN_BAND = "stock", "drain", "patched", "off", "stateful", "in_band"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """
+    What is measured against others.
+
+    Args:
+        tree: The name of its tree.
+        title: What tables call it.
+    """
+
+    tree: str
+    title: str
+
+
+VARIANTS = {
+    STOCK: Variant(trees.STOCK, "stock"),
+    DRAIN: Variant(trees.DRAIN, "drain, then restore"),
+    STATEFUL: Variant(trees.STOCK, "`StatefulDataLoader`"),
+    IN_BAND: Variant(trees.STOCK, "in-band capture"),
+    OFF: Variant(trees.PATCHED, "patched, `off`"),
+    PATCHED: Variant(trees.PATCHED, "patched"),
+}
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    Figures that one process measures together.
+
+    Args:
+        title: What tables call it.
+        variants: What is measured against each other, the first of which is what the others are compared with.
+        rounds: How often.
+        options: What `measuring` is told.
+        prepares: Whether something, such as checkpoints, has to be made for the rounds.
+    """
+
+    title: str
+    variants: tuple[str, ...]
+    rounds: int
+    options: dict[str, Any]
+    prepares: bool = False
+
+
+def groups(quick: bool) -> dict[str, Group]:
+    """Return the groups by name, with fewer rounds and smaller sizes if `quick`."""
+    return {
+        "recording": Group(
+            "Recording",
+            (STOCK, OFF, PATCHED, STATEFUL, IN_BAND),
+            4 if quick else 40,  # many short runs, as those that are close in time are most alike
+            {"steps": 100 if quick else 200, "padded_steps": 20, "width": 1200},
+        ),
+        "memory": Group("Memory", (STOCK, PATCHED), 1, {"steps": 2_000 if quick else 100_000}),
+        "resuming": Group(
+            "Resuming: from the call of `train` to the first batch",
+            (STOCK, DRAIN, STATEFUL, PATCHED),
+            2 if quick else 7,
+            {
+                "sizes": [10_000, 200_000] if quick else [10_000, 1_000_000, 10_000_000],
+                "slow_batches": 500 if quick else 10_000,
+                "positions": [1_000, 20_000] if quick else [1_000, 100_000],
+                "buffered": 10_000 if quick else 100_000,
+            },
+            prepares=True,
+        ),
+        "checkpoints": Group("Checkpoints", (STOCK, STATEFUL, PATCHED), 1 if quick else 5, {}),
+        "scale": Group(
+            "Scale",
+            (PATCHED,),
+            1 if quick else 3,
+            {"workers": [1, 2, 8, 32], "ranks": [1, 16, 256] if quick else [1, 8, 64, 512, 4096]},
+        ),
+        "journal": Group("The journal", (STOCK,), 1 if quick else 5, {"steps": 100 if quick else 400}),
+    }
