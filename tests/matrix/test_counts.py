@@ -10,7 +10,7 @@ RELEASE = "5.23.0"
 POSITION = 60
 # Upper bounds: what the series does. Lower them with it.
 CALLS_A_STEP = {"warn": 42, "off": 6}
-CALLS_A_SKIPPED_BATCH = 15
+CALLS_A_SKIPPED_BATCH = 0
 PLACEHOLDERS_A_SKIPPED_BATCH = 1
 
 
