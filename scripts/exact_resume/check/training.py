@@ -8,7 +8,7 @@ import platform
 import random
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def run(trainer: Any, target: str, request: Request) -> Outcome:
         kind = "nothing; does it lack a `return`?" if trainer is None else f"a {type(trainer).__name__}"
         raise UsageError(f"{target} has to return a transformers.Trainer, and returned {kind}")
     _keep_to_itself(trainer, request.output)
-    recorder = _record(trainer)
+    recorder = Recorder(trainer, compares_summary=True)
     keeper = _Keeper(trainer, target, request)
     started = time.monotonic()
     error = None
@@ -110,26 +110,6 @@ def _keep_to_itself(trainer: Trainer, folder: Path) -> None:
     args.push_to_hub = False
     for reporter in INTEGRATION_TO_CALLBACK.values():
         trainer.remove_callback(reporter)
-
-
-def _record(trainer: Trainer) -> Recorder:
-    """Attach a recorder, which takes mappings and hands on dictionaries; the batches of a trainer may be anything."""
-    batches: list[Any] = []
-    training_step = trainer.training_step
-
-    def hand_on(model, inputs, *args, **kwargs):
-        return training_step(model, batches.pop(), *args, **kwargs)
-
-    trainer.training_step = hand_on
-    recorder = Recorder(trainer, compares_summary=True)
-    recorded = trainer.training_step
-
-    def take(model, inputs, *args, **kwargs):
-        batches.append(inputs)
-        return recorded(model, inputs if isinstance(inputs, Mapping) else {"batch": inputs}, *args, **kwargs)
-
-    trainer.training_step = take
-    return recorder
 
 
 class _Keeper(TrainerCallback):
