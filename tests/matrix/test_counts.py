@@ -1,6 +1,7 @@
 """What recording and resuming do, counted: numbers that are the same on every machine, and must not grow."""
 
 import pytest
+import torch
 
 from exact_resume import trees
 from exact_resume.matrix.counting import BATCH_SIZE, NUM_BATCHES
@@ -31,6 +32,16 @@ def test_calls_that_recording_adds_to_an_update_step(matrix, created_files, num_
         "hot_path_calls", num_workers=num_workers, files=created_files, exact_resume=mode
     )
     assert 0 < counted["calls"] <= CALLS_A_STEP[mode] * counted["steps"]
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_recording_never_waits_for_the_device(matrix, device):
+    """The profiler sees the same operations that wait on both trees; on a CPU, those that would on a device."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device on this machine")
+    stock, patched = (matrix.client(tree).count("synchronizations", device=device) for tree in (STOCK, PATCHED))
+    assert stock, "the profiler sees nothing"
+    assert patched == stock
 
 
 def test_what_a_resume_skips_of_an_iterable_dataset_is_not_collated_and_not_moved(matrix):

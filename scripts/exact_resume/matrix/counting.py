@@ -23,13 +23,22 @@ from exact_resume.matrix.scenarios import Scenario
 BATCH_SIZE = 4
 # At 1, 2, 4, ... batches the pipeline is looked through again; from 35 to 50 it is not, with room for looking ahead.
 FIRST, LAST, NUM_BATCHES = 35, 50, 70
+# What reads the value of a tensor, copies one from another device or to it, or waits by name.
+SYNCHRONIZING = {
+    "aten::_local_scalar_dense",
+    "aten::_to_copy",
+    "aten::is_nonzero",
+    "aten::nonzero",
+    "cudaDeviceSynchronize",
+    "cudaEventSynchronize",
+    "cudaStreamSynchronize",
+}
 
 
 def count(what: str, **options) -> dict[str, int]:
     """Run one of the functions of this module, by its name."""
-    return {"hot_path_calls": hot_path_calls, "skipped_work": skipped_work, "resume_calls": resume_calls}[what](
-        **options
-    )
+    functions = (hot_path_calls, synchronizations, skipped_work, resume_calls)
+    return {function.__name__: function for function in functions}[what](**options)
 
 
 class _Profile:
@@ -103,6 +112,26 @@ def hot_path_calls(num_workers: int, files: list[str], exact_resume: str = "warn
         trainer.train()
         release_workers(trainer)
     return {"calls": profile.num_calls, "steps": LAST - FIRST}
+
+
+def synchronizations(device: str) -> dict[str, int]:
+    """
+    Count what makes the host wait for a device, as the profiler sees it, while a run is under way.
+
+    Args:
+        device: "cpu", on which these operations wait for nothing but are seen as well, or "cuda".
+
+    Returns:
+        The numbers by the name of the operation.
+    """
+    activities = torch.profiler.supported_activities()
+    profiler = torch.profiler.profile(activities=activities if device != "cpu" else None)
+    window = _At("on_step_end", {FIRST: profiler.start, LAST: profiler.stop})
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = pieces.NoisyDataset(NUM_BATCHES * BATCH_SIZE, ("torch", "numpy", "python"))
+        _trainer(folder, dataset, window, use_cpu=device == "cpu").train()
+    counted = {event.key: event.count for event in profiler.key_averages()}
+    return {name: counted[name] for name in sorted(SYNCHRONIZING & counted.keys())}
 
 
 class _CountingCollate:
