@@ -5,8 +5,9 @@ step. No hook runs.
 """
 
 import contextlib
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -133,6 +134,31 @@ def advance(repository: Repository, start: Start, head: str) -> None:
             raise
     # So that git need not read the files again to know them unchanged.
     repository.run("update-index", "-q", "--refresh")
+
+
+def is_made(folder: Path, files: Sequence[Path], before: str, after: str) -> bool:
+    """Tell whether a killed `advance` has moved the branch; if not, take back what it has done to the index.
+
+    Args:
+        folder: a folder of the repository.
+        files: the real paths of the files that were touched.
+        before, after: the commits.
+
+    Raises:
+        UsageError: git refused, for example because the killed one has left a lock.
+    """
+    done = git.run_in_repository(["rev-parse", "--show-toplevel"], folder)
+    repository = Repository(Path(os.fsdecode(done.stdout.removesuffix(b"\n"))).resolve())
+    with _as_usage_errors(repository):
+        if done.returncode != 0:
+            raise RepositoryError(f"git rev-parse: {reason(done.stderr)}")
+        # Other commits may have been made since.
+        if repository.run("merge-base", "--is-ancestor", after, "HEAD").returncode == 0:
+            return True
+        names = [repository.name(file) for file in files if file.is_relative_to(repository.top)]
+        index_info = _index_info(_entries(repository, "HEAD", names))
+        repository.ask("update-index", "-z", "--index-info", stdin=index_info)
+        return False
 
 
 @contextlib.contextmanager

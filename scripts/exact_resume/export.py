@@ -139,7 +139,7 @@ def _write(patches: Path, files: dict[str, bytes], kept: set[str], lane: str) ->
         before = (patches / path).read_bytes() if (patches / path).exists() else None
         if content != before:
             changes.append(install.Change(patches / path, before, content))
-    install.check_writable(changes)
+    install.check_writable(changes, patches)
     install.install(changes, patches)
     verbs = ["removed" if change.after is None else "written" for change in changes]
     return [f"{verb}: {change.target.relative_to(patches)}" for verb, change in zip(verbs, changes, strict=True)]
