@@ -33,12 +33,14 @@ class Release:
         files: for each of upstream's own files that the series changes, its git blob ids: pristine, then after each
             patch that touches it.
         proof: what the last proof of this release wrote; None before that.
+        wheel_sha256: the SHA-256 of its official wheel; None where it is not known.
     """
 
     version: str
     lane: str
     files: dict[str, tuple[str, ...]]
     proof: dict | None = None
+    wheel_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,7 @@ def _read_table(folder: Path, read):
 
 def _release(version: str, entry: dict) -> Release:
     files = {path: tuple(map(str, blobs)) for path, blobs in entry["files"].items()}
-    return Release(version, str(entry["lane"]), files, entry.get("proof"))
+    return Release(version, str(entry["lane"]), files, entry.get("proof"), entry.get("wheel_sha256"))
 
 
 def version_key(version: str) -> tuple[int, ...]:
