@@ -225,13 +225,18 @@ def _module(name: str):
 
 def _print(lines) -> int:
     for line in lines:
-        print(line)
+        print(_harmless(line))
     return EXIT_FINE
 
 
 def _say(line: str, code: int) -> int:
-    print(f"{PROGRAM}: {line}", file=sys.stderr)
+    print(f"{PROGRAM}: {_harmless(line)}", file=sys.stderr)
     return code
+
+
+def _harmless(line: str) -> str:
+    """Keep what a terminal would obey, such as in the name of a file, from being more than text."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def _own_fault(error: Exception) -> int:

@@ -186,7 +186,7 @@ def _entries(repository: Repository, commit: str, names) -> dict[str, tuple[str,
     for line in filter(None, listed.split(b"\0")):
         facts, _, name = line.partition(b"\t")
         mode, _, blob = facts.decode().split(" ")
-        found[name.decode()] = (mode, blob)
+        found[os.fsdecode(name)] = (mode, blob)
     return found
 
 
@@ -197,7 +197,7 @@ def _store(repository: Repository, mode: str, content: bytes | None) -> tuple[st
 
 
 def _index_info(entries: Mapping[str, tuple[str, str]]) -> bytes:
-    return b"".join(f"{mode} {blob}\t{name}\0".encode() for name, (mode, blob) in entries.items())
+    return b"".join(os.fsencode(f"{mode} {blob}\t{name}\0") for name, (mode, blob) in entries.items())
 
 
 def _author_and_message(patch: Patch, scratch: Path) -> tuple[dict[str, str], bytes]:

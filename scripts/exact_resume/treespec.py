@@ -57,7 +57,7 @@ def resolve(spec: str) -> Source:
         UsageError: the text names no tree, or what it names cannot be read or is not to be had.
     """
     name, colon, release = spec.partition(":")
-    path = Path(spec).expanduser()
+    path = _path(spec)
     if path.is_dir():
         tree = trees_on_disk.find(path)
         return _source(spec, tree.kind, tree, *_commit(tree))
@@ -66,12 +66,22 @@ def resolve(spec: str) -> Source:
     if colon and name in (trees.STOCK, trees.PATCHED):
         return _source(spec, f"{name} release", trees_on_disk.find(trees.build(name, release)))
     for place, letter in enumerate(spec):
-        clone = Path(spec[:place]).expanduser()
+        clone = _path(spec[:place])
         # A path may have this letter in its name, and so may a ref.
         if letter == "@" and place and clone.is_dir():
             folder, commit = _export(clone, spec[place + 1 :])
             return _source(spec, "git ref", trees_on_disk.find(folder), commit)
     raise UsageError(f"{spec}: there is no such file or folder; give {FORMS}")
+
+
+def _path(text: str) -> Path:
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no path at all, or in the home folder of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{text}: there is no such file or folder: {reason}; give {FORMS}") from error
+    return path
 
 
 def _source(spec: str, kind: str, tree: Tree, commit: str | None = None, edited: bool = False) -> Source:

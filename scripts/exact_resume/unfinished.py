@@ -103,7 +103,7 @@ class Journal:
                 continue
             try:
                 now = entry.now()
-                if now not in (entry.before, entry.after):
+                if now not in (entry.before, entry.after) and entry.before != ABSENT:
                     stuck.append(f"{entry.target} was changed by someone else, its earlier bytes are in {old}")
                 elif now == entry.after and entry.before == ABSENT:
                     entry.target.unlink()
@@ -114,6 +114,10 @@ class Journal:
                 stuck.append(f"{entry.target} {what if entry.before != ABSENT else 'is new and could not be removed'}")
         if stuck:
             raise RuntimeError("undoing a failed change failed too: " + "; ".join(stuck))
+        self.forget()
+
+    def forget(self) -> None:
+        """Remove what was made beside the files, and the journal."""
         self._remove_holders()
         for folder in reversed(self.folders):
             with contextlib.suppress(OSError):
@@ -188,6 +192,8 @@ def _put_right(root: Path, others: Sequence[Path], is_committed: IsCommitted | N
         done = all(now == entry.after for entry, now in states.items())
     if done:
         journal.finish()
+    elif not any(now == entry.after for entry, now in states.items()):
+        journal.forget()  # nothing of it is there, and whatever is, is somebody else's
     else:
         _check_undo(path, journal, states)
         journal.undo()
@@ -197,8 +203,6 @@ def _put_right(root: Path, others: Sequence[Path], is_committed: IsCommitted | N
 
 def _check_undo(path: Path, journal: Journal, states: dict[Entry, str]) -> None:
     """Refuse to undo what others have changed since, or what there are no old bytes for."""
-    if not any(now == entry.after for entry, now in states.items()):
-        return  # then nothing of it is there, and whatever is, is somebody else's
     for entry, now in states.items():
         kept = journal.old(entry.target)
         if now not in (entry.before, entry.after):
@@ -222,9 +226,10 @@ def _read(path: Path, others: Sequence[Path]) -> Journal | None:
         if path.is_symlink():
             raise _damaged(path, "it is a link") from error
         raise UsageError(f"cannot read {path}: {error.strerror}; nothing was changed") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise _damaged(path, "it is no file")
     with open(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise _damaged(path, "not a file")
         data = stream.read(MOST_BYTES + 1)
     try:
         if len(data) > MOST_BYTES:
