@@ -138,7 +138,8 @@ def _release(version: str, entry: dict) -> Release:
 
 def version_key(version: str) -> tuple[int, ...]:
     """Return the leading numbers of a version, by which releases are ordered; none for a text without them."""
-    match = re.match(r"\d+(\.\d+)*", version)
+    # Python refuses to make a number of thousands of digits.
+    match = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     return tuple(map(int, match.group().split("."))) if match else ()
 
 
