@@ -1,6 +1,7 @@
 """The command line: `python -m exact_resume COMMAND`; the only place that turns an outcome into an exit code."""
 
 import argparse
+import errno
 import importlib
 import json
 import os
@@ -31,6 +32,7 @@ from exact_resume.errors import (
     EXIT_FINE,
     EXIT_INTERRUPTED,
     EXIT_OWN_FAULT,
+    EXIT_USAGE,
     ExactResumeError,
     SeriesError,
     UsageError,
@@ -82,6 +84,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(str(error), error.exit_code)
     except SystemExit as error:  # from argparse, which has said what is wrong
         return error.code if isinstance(error.code, int) else EXIT_FINE
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return _say(f"{error.filename}: the name is too long for the system; give another", EXIT_USAGE)
+        return _own_fault(error)
     except Exception as error:
         return _own_fault(error)
 

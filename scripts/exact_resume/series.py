@@ -133,7 +133,9 @@ def _read_table(folder: Path, read):
 
 def _release(version: str, entry: dict) -> Release:
     files = {path: tuple(map(str, blobs)) for path, blobs in entry["files"].items()}
-    return Release(version, str(entry["lane"]), files, entry.get("proof"), entry.get("wheel_sha256"))
+    proof, digest = entry.get("proof"), entry.get("wheel_sha256")
+    proof = None if proof is None else dict(proof)
+    return Release(version, str(entry["lane"]), files, proof, None if digest is None else str(digest))
 
 
 def version_key(version: str) -> tuple[int, ...]:

@@ -122,7 +122,7 @@ def picture(folder):
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
         # Neither git nor a wheel has them, so apply and revert do not keep them.
-        if stat.S_ISDIR(status.st_mode) and not any(path.iterdir()):
+        if stat.S_ISDIR(status.st_mode) and all(below.is_dir() for below in path.rglob("*")):
             continue
         content = None
         if stat.S_ISLNK(status.st_mode):
