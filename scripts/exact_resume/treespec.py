@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packaging.requirements import InvalidRequirement
 
-from exact_resume import archives, environments, git, repository, trees
+from exact_resume import archives, environments, git, repository, trees, unfinished
 from exact_resume import tree as trees_on_disk
 from exact_resume.errors import UsageError
 from exact_resume.repository import RepositoryError
@@ -60,7 +60,8 @@ def resolve(spec: str) -> Source:
     path = _path(spec)
     if path.is_dir():
         tree = trees_on_disk.find(path)
-        return _source(spec, tree.kind, tree, *_commit(tree))
+        with unfinished.only_looking(tree.root):
+            return _source(spec, tree.kind, tree, *_commit(tree))
     if path.is_file() and path.suffix == ".whl":
         return _source(spec, "wheel", trees_on_disk.find(_unpack(path)))
     if colon and name in (trees.STOCK, trees.PATCHED):

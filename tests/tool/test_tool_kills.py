@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from exact_resume import committing, install, installed, patching, unfinished
+from exact_resume import committing, install, installed, patching, trees, treespec, unfinished, wheel
 from exact_resume.errors import Finding, UsageError
 
 TRAINER = "src/transformers/trainer.py"
@@ -158,6 +158,32 @@ def test_a_command_that_is_killed_from_outside(world):
     completed = world.run("apply", world.tree)
     assert completed.returncode == 0 and "interrupted; what it had begun is undone now" in completed.stderr
     assert world.now() == world.stage(COUNT)
+
+
+def test_a_half_patched_tree_is_not_judged(world, half_applied):
+    with pytest.raises(UsageError, match="was interrupted; give apply or revert once more"):
+        treespec.resolve(str(world.tree))
+
+
+def test_a_wheel_and_a_tree_in_the_cache_that_are_killed(tmp_path, monkeypatch, run_and_kill):
+    monkeypatch.setenv("EXACT_RESUME_CACHE", str(tmp_path / "cache"))
+
+    def make(folder):
+        (folder / "whole").write_text("whole")
+
+    cases = [
+        (partial(wheel._write, tmp_path / "output", "a.whl", b"content"), tmp_path / "output", ["a.whl"]),
+        (partial(trees.cached, "key", make), tmp_path / "cache" / "unpacked", ["key", "key.lock", "key/whole"]),
+    ]
+    for call, folder, expected in cases:
+        for at in itertools.count(1):
+            was_killed = run_and_kill(call, at)
+            call()
+            assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) == expected
+            shutil.rmtree(folder)
+            if not was_killed:
+                break
+        assert at > 3
 
 
 def test_the_release_was_reinstalled_after_a_kill(world, half_applied):
