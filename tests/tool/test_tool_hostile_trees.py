@@ -260,3 +260,21 @@ def test_a_note_with_lines_of_other_types_is_read(site):
     site.note_file.write_text(json.dumps(note))
     patching.apply(site.folder, installed=site)
     patching.revert(site.folder, installed=site)
+
+
+@pytest.mark.parametrize("name", ["\udcff\udcfe", "a\nb", " ", "-x", "é\u202e", "~", "*?[a]", "$(x)'\""])
+def test_the_name_of_a_tree_may_be_anything_that_the_system_allows(fork, git, name):
+    git(fork.tree, "config", "user.name", "A")
+    git(fork.tree, "config", "user.email", "a@example.org")
+    # In a folder of a repository, and so part of the names that git is given.
+    inner = fork.tree / name
+    inner.mkdir()
+    (fork.tree / "src").rename(inner / "src")
+    (fork.tree / "tests").rename(inner / "tests")
+    git(fork.tree, "add", "--all")
+    git(fork.tree, "commit", "-m", "moved")
+    patching.apply(inner, commit=True)
+    assert git(fork.tree, "status", "--porcelain") == b""
+    assert patching.status(inner).exact
+    patching.revert(inner)
+    assert git(fork.tree, "diff", "--quiet", "HEAD~3") == b""

@@ -55,6 +55,7 @@ def kill_everywhere(run_and_kill, call, root, *, state, restore, others=()):
     kinds = ["before" if one == before else "after" if one == after else "neither" for one in found]
     assert kinds == sorted(kinds, key=["before", "after", "neither"].index)
     assert set(kinds) == {"before", "after"}
+    print(f"killed {len(kinds)} times: {kinds.count('before')} times undone, {kinds.count('after')} times finished")
     return kinds
 
 
