@@ -1,6 +1,7 @@
 """Unpack zip archives that may hold anything: only below a folder, only files, and only so much."""
 
 import stat
+import struct
 import zipfile
 import zlib
 from collections import Counter
@@ -12,6 +13,10 @@ MOST_MEMBERS = 20_000
 MOST_BYTES = 2**29
 """About ten times of what a wheel of transformers has."""
 LONGEST_PART, LONGEST_NAME = 255, 1000
+
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, IndexError, RuntimeError, ValueError)
+"""What `zipfile` raises for an archive that is damaged, or has members that are encrypted."""
 
 
 class Unusable(ValueError):
@@ -32,20 +37,16 @@ def unpack(archive: Path | IO[bytes], folder: Path, *, links_as_files: bool = Fa
     """
     try:
         with zipfile.ZipFile(archive) as opened:
-            entries = opened.infolist()
-            wrong = problem([entry for entry in entries if not entry.is_dir()], links_as_files=links_as_files)
-            wrong = wrong or problem([entry for entry in entries if entry.is_dir()])
-            if wrong:
+            if wrong := problem(opened.infolist(), links_as_files=links_as_files):
                 raise Unusable(wrong)
             # This reads no more bytes of a member than it was said to have.
             opened.extractall(folder)
-    # zipfile says with a RuntimeError that a member is encrypted.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except DAMAGED as error:
         raise Unusable(str(error)) from error
 
 
 def problem(entries: Sequence[zipfile.ZipInfo], *, links_as_files: bool = False) -> str | None:
-    """Return what is wrong with the members of an archive, all of which are files or all folders; None if nothing."""
+    """Return what is wrong with the members of an archive, None if nothing; for `links_as_files` see `unpack`."""
     if len(entries) > MOST_MEMBERS:
         return f"it has {len(entries)} members, more than {MOST_MEMBERS}"
     size = sum(entry.file_size for entry in entries)
@@ -54,13 +55,13 @@ def problem(entries: Sequence[zipfile.ZipInfo], *, links_as_files: bool = False)
     for entry in entries:
         # zipfile changes some names as it reads them; the original tells.
         name = entry.orig_filename
-        parts = name.removesuffix("/").split("/") if entry.is_dir() else name.split("/")
+        parts = name.removesuffix("/").split("/") if _is_folder(entry) else name.split("/")
         plain = name == entry.filename and "\\" not in name and ":" not in name
         plain = plain and len(name.encode(errors="replace")) <= LONGEST_NAME
         if not plain or any(part in ("", ".", "..") or len(part.encode()) > LONGEST_PART for part in parts):
             return f"the member {name!r} is no plain path below the folder it is unpacked into"
         kind = stat.S_IFMT(entry.external_attr >> 16)
-        harmless = (0, stat.S_IFDIR if entry.is_dir() else stat.S_IFREG)
+        harmless = (0, stat.S_IFDIR if _is_folder(entry) else stat.S_IFREG)
         if kind not in harmless and not (links_as_files and kind == stat.S_IFLNK):
             return f"the member {name!r} is a link or another special file"
         if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -74,3 +75,8 @@ def problem(entries: Sequence[zipfile.ZipInfo], *, links_as_files: bool = False)
             if str(parent) in names:
                 return f"the member {str(parent)!r} is a file and a folder"
     return None
+
+
+def _is_folder(entry: zipfile.ZipInfo) -> bool:
+    # The method that an entry has for that fails where the name is empty.
+    return entry.filename.endswith("/")

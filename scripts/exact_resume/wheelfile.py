@@ -78,8 +78,7 @@ def read(path: Path, project: str, release: str) -> dict[str, Member]:
             if wrong:
                 raise _refusal(path, wrong)
             members = {entry.filename: _member(stream, archive, entry) for entry in archive.infolist()}
-    # zipfile says with a RuntimeError that a member is encrypted.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except archives.DAMAGED as error:
         raise _refusal(path, f"it is damaged: {error}") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}; nothing was written") from error

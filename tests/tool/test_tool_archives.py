@@ -30,6 +30,7 @@ HOSTILE = {
     "far above": ([("a/../../above", b"", FILE)], "no plain path"),
     "absolute": ([("/tmp/absolute", b"", FILE)], "no plain path"),
     "here": ([("a/./b", b"", FILE)], "no plain path"),
+    "no name": ([("", b"", FILE)], "no plain path"),
     "nameless": ([("a//b", b"", FILE)], "no plain path"),
     "backslash": ([("a\\b", b"", FILE)], "no plain path"),
     "drive": ([("c:a", b"", FILE)], "no plain path"),
