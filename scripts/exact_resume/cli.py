@@ -1,6 +1,7 @@
 """The command line: `python -m exact_resume COMMAND`; the only place that turns an outcome into an exit code."""
 
 import argparse
+import errno
 import importlib
 import json
 import os
@@ -31,6 +32,7 @@ from exact_resume.errors import (
     EXIT_FINE,
     EXIT_INTERRUPTED,
     EXIT_OWN_FAULT,
+    EXIT_USAGE,
     ExactResumeError,
     SeriesError,
     UsageError,
@@ -83,6 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(str(error), error.exit_code)
     except SystemExit as error:  # from argparse, which has said what is wrong
         return error.code if isinstance(error.code, int) else EXIT_FINE
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return _say(f"{error.filename}: the name is too long for the system; give another", EXIT_USAGE)
+        return _own_fault(error)
     except Exception as error:
         return _own_fault(error)
 
@@ -226,13 +232,18 @@ def _module(name: str):
 
 def _print(lines) -> int:
     for line in lines:
-        print(line)
+        print(_harmless(line))
     return EXIT_FINE
 
 
 def _say(line: str, code: int) -> int:
-    print(f"{PROGRAM}: {line}", file=sys.stderr)
+    print(f"{PROGRAM}: {_harmless(line)}", file=sys.stderr)
     return code
+
+
+def _harmless(line: str) -> str:
+    """Keep what a terminal would obey, such as in the name of a file, from being more than text."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
 
 
 def _own_fault(error: Exception) -> int:

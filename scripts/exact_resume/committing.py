@@ -5,8 +5,9 @@ step. No hook runs.
 """
 
 import contextlib
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,6 +136,31 @@ def advance(repository: Repository, start: Start, head: str) -> None:
     repository.run("update-index", "-q", "--refresh")
 
 
+def is_made(folder: Path, files: Sequence[Path], before: str, after: str) -> bool:
+    """Tell whether a killed `advance` has moved the branch; if not, take back what it has done to the index.
+
+    Args:
+        folder: a folder of the repository.
+        files: the real paths of the files that were touched.
+        before, after: the commits.
+
+    Raises:
+        UsageError: git refused, for example because the killed one has left a lock.
+    """
+    done = git.run_in_repository(["rev-parse", "--show-toplevel"], folder)
+    repository = Repository(Path(os.fsdecode(done.stdout.removesuffix(b"\n"))).resolve())
+    with _as_usage_errors(repository):
+        if done.returncode != 0:
+            raise RepositoryError(f"git rev-parse: {reason(done.stderr)}")
+        # Other commits may have been made since.
+        if repository.run("merge-base", "--is-ancestor", after, "HEAD").returncode == 0:
+            return True
+        names = [repository.name(file) for file in files if file.is_relative_to(repository.top)]
+        index_info = _index_info(_entries(repository, "HEAD", names))
+        repository.ask("update-index", "-z", "--index-info", stdin=index_info)
+        return False
+
+
 @contextlib.contextmanager
 def _as_usage_errors(repository: Repository):
     """Say that nothing was changed, also where git failed."""
@@ -160,7 +186,7 @@ def _entries(repository: Repository, commit: str, names) -> dict[str, tuple[str,
     for line in filter(None, listed.split(b"\0")):
         facts, _, name = line.partition(b"\t")
         mode, _, blob = facts.decode().split(" ")
-        found[name.decode()] = (mode, blob)
+        found[os.fsdecode(name)] = (mode, blob)
     return found
 
 
@@ -171,7 +197,7 @@ def _store(repository: Repository, mode: str, content: bytes | None) -> tuple[st
 
 
 def _index_info(entries: Mapping[str, tuple[str, str]]) -> bytes:
-    return b"".join(f"{mode} {blob}\t{name}\0".encode() for name, (mode, blob) in entries.items())
+    return b"".join(os.fsencode(f"{mode} {blob}\t{name}\0") for name, (mode, blob) in entries.items())
 
 
 def _author_and_message(patch: Patch, scratch: Path) -> tuple[dict[str, str], bytes]:

@@ -37,6 +37,8 @@ def not_worth_trying(plan: Plan, path: str, content: bytes | None) -> Problem | 
     if plan.created_by_series(path):
         what = f"{path} exists with other content than the series gives it, which creates this file"
         return Problem(what, "move that file away, or restore what the series made, and start again")
+    if b"\0" in content:
+        return Problem(f"{path} is no text", RESTORE)
     if b"\r\n" in content:
         return Problem(
             f"{path} has CRLF line ends", "restore the file with LF line ends, as released, and start again"

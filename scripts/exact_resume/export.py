@@ -4,7 +4,7 @@ import argparse
 import re
 from pathlib import Path
 
-from exact_resume import commits, install, patchfile, releases
+from exact_resume import commits, install, patchfile, releases, unfinished
 from exact_resume import series as patch_series
 from exact_resume.commits import Commit
 from exact_resume.errors import EXIT_FINE, UsageError
@@ -26,7 +26,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Write the series; the errors are those of `export`."""
-    print("\n".join(export(parsed.folder, parsed.lane)))
+    with unfinished.alone(patch_series.patches_folder().resolve()):
+        print("\n".join(export(parsed.folder, parsed.lane)))
     return EXIT_FINE
 
 
@@ -57,8 +58,9 @@ def export(folder: Path, lane: str | None = None, patches: Path | None = None) -
     files |= {f"{lane}/{name}": commit.own for name, commit in zip(names, series, strict=True) if commit.own}
     files[f"{lane}/{SERIES_FILE}"] = "".join(f"{name}\n" for name in names).encode()
     # What was proven of a release is not kept when it moves to another lane.
-    proof = known[release].proof if release in known and known[release].lane == lane else None
-    row = Release(release, lane, commits.chains(series), proof)
+    before = known.get(release)
+    proof = before.proof if before and before.lane == lane else None
+    row = Release(release, lane, commits.chains(series), proof, before.wheel_sha256 if before else None)
     files[RELEASES_FILE] = releases.text(lanes | {lane: release}, {**known, release: row}.values())
     changed = _write(patches, files, {f"{COMMON}/{name}" for name in listed}, lane)
     return [
@@ -139,7 +141,7 @@ def _write(patches: Path, files: dict[str, bytes], kept: set[str], lane: str) ->
         before = (patches / path).read_bytes() if (patches / path).exists() else None
         if content != before:
             changes.append(install.Change(patches / path, before, content))
-    install.check_writable(changes)
+    install.check_writable(changes, patches)
     install.install(changes, patches)
     verbs = ["removed" if change.after is None else "written" for change in changes]
     return [f"{verb}: {change.target.relative_to(patches)}" for verb, change in zip(verbs, changes, strict=True)]

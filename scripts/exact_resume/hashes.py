@@ -1,4 +1,4 @@
-"""Work out the git blob ids that upstream's own files have in each release after each patch of its lane."""
+"""Work out the hash of each release's wheel, and the git blob ids of its files after each patch of its lane."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from exact_resume import pristine, releases, scratch
+from exact_resume import pristine, releases, scratch, trees, unfinished
 from exact_resume import series as patch_series
 from exact_resume.errors import EXIT_FINDING, EXIT_FINE, Finding, UsageError
 from exact_resume.git import blob_id
@@ -32,7 +32,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Write the blob ids; the errors are those of `update`."""
-    lines, findings = update(parsed.releases, added=parsed.add, lane=parsed.lane, source=parsed.pristine_from)
+    with unfinished.alone(patch_series.patches_folder().resolve()):
+        lines, findings = update(parsed.releases, added=parsed.add, lane=parsed.lane, source=parsed.pristine_from)
     for line in [*(f"finding: {finding}" for finding in findings), "nothing was changed"] if findings else lines:
         print(line)
     return EXIT_FINDING if findings else EXIT_FINE
@@ -41,7 +42,7 @@ def run(parsed: argparse.Namespace) -> int:
 def update(
     versions: list[str], *, added: list[str], lane: str | None, source: Path | None, folder: Path | None = None
 ) -> tuple[list[str], list[str]]:
-    """Work the blob ids of releases out again and write them into releases.toml, if all of them fit their lanes.
+    """Work the hashes of releases out again and write them into releases.toml, if all of them fit their lanes.
 
     Args:
         versions: which releases; all without one, or all of the lane.
@@ -70,7 +71,9 @@ def update(
         except Finding as finding:
             findings.append(str(finding))
             continue
-        after[release.version] = replace(release, files=files)
+        # Where there is a recorded hash, the wheel has been compared with it.
+        digest = release.wheel_sha256 if source else trees.wheel_digest(trees.official_wheel(release.version))
+        after[release.version] = replace(release, files=files, wheel_sha256=digest)
         before = known.get(release.version)
         word = "added" if before is None else "as before" if before == after[release.version] else "changed"
         lines.append(f"{release.version}: lane {release.lane}, {word}")
@@ -85,7 +88,7 @@ def _chosen(known: dict[str, Release], versions: list[str], added: list[str], la
             raise UsageError("--add takes the releases to add, and --lane the lane that is to serve them")
         # What was proven of a release is not kept when it moves to another lane.
         moved = [known.get(version, Release(version, lane, {})) for version in added]
-        return [release if release.lane == lane else Release(release.version, lane, {}) for release in moved]
+        return [release if release.lane == lane else replace(release, lane=lane, proof=None) for release in moved]
     unknown = [version for version in versions if version not in known]
     if unknown:
         raise UsageError(

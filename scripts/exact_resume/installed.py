@@ -3,6 +3,7 @@
 An upgrade by pip takes the patches away without a word. So a note that pip does not know says that they were there.
 """
 
+import csv
 import json
 import subprocess
 import sys
@@ -59,11 +60,13 @@ class Installed:
             UsageError: it is damaged.
         """
         try:
-            entry = json.loads(self.note_file.read_bytes())
-            return Note(str(entry["version"]), tuple(entry["patches"]), dict(entry["record"]))
+            entry = json.loads(_real(self.note_file, self.site).read_bytes())
+            kept = {str(path): None if line is None else str(line) for path, line in entry["record"].items()}
+            return Note(str(entry["version"]), tuple(map(str, entry["patches"])), kept)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        # Nested too deeply, JSON leads to a RecursionError.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UsageError(
                 f"{self.note_file} cannot be read ({type(error).__name__}); remove it, and reinstall transformers "
                 "if `pip check` complains; nothing was changed"
@@ -102,23 +105,42 @@ class Installed:
         kept = dict(note.record) if note else {}
         found = []
         if self.record:
-            old = self.record.read_bytes()
+            path = _real(self.record, self.site)
+            old = path.read_bytes()
             names = {change.target.relative_to(self.folder.resolve()).as_posix(): change for change in changes}
             before = {name: change.before for name, change in names.items()}
             after = {name: change.after for name, change in names.items() if change.after is not None}
-            if patches:
-                new, replaced = record.updated(old, before, after)
-                kept = {**replaced, **kept}
-            else:
-                new = record.restored(old, kept, before)
-            found.append(Change(self.record.resolve(), old, new))
+            try:
+                if patches:
+                    new, replaced = record.updated(old, before, after)
+                    kept = {**replaced, **kept}
+                else:
+                    new = record.restored(old, kept, before)
+            except (ValueError, csv.Error) as error:
+                raise UsageError(
+                    f"{path} cannot be read: {error}; reinstall transformers; nothing was changed"
+                ) from error
+            found.append(Change(path, old, new))
         content = json.dumps({"version": version, "patches": patches, "record": kept}, indent=1).encode() + b"\n"
         return [*found, *self.note_change(content if patches else None)]
 
     def note_change(self, content: bytes | None) -> list[Change]:
         """Return the change that writes the note, or removes it for None; nothing if it is so already."""
-        before = self.note_file.read_bytes() if self.note_file.exists() else None
-        return [] if before == content else [Change(self.note_file.resolve(), before, content)]
+        path = _real(self.note_file, self.site)
+        before = path.read_bytes() if path.exists() else None
+        return [] if before == content else [Change(path, before, content)]
+
+
+def _real(path: Path, site: Path) -> Path:
+    try:
+        found = path.resolve()
+    except RuntimeError:  # of Python before 3.13, for links in a circle
+        found = None
+    if found is None or not found.is_relative_to(site.resolve()):
+        raise UsageError(
+            f"{path} is a link that leads out of {site}; reinstall transformers with copied files; nothing was changed"
+        )
+    return found
 
 
 def find(python: Path | None = None) -> Installed:

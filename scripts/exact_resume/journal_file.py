@@ -20,6 +20,7 @@ from exact_resume.errors import UsageError
 MAGIC = b"exact-resume journal 1\n"
 STEP, RESUMED = b"S", b"R"
 DIGEST_SIZE = 8
+MOST_RANKS = 10**6
 HEAD, CRC = struct.Struct("<4sI"), struct.Struct("<I")
 
 
@@ -168,9 +169,22 @@ def _read_header(path: Path) -> tuple[Header, int, bytes]:
         if not data.startswith(MAGIC) or end < 0:
             raise ValueError
         entries = json.loads(data[len(MAGIC) : end])
-        return Header(**{**entries, "fields": tuple(entries["fields"])}), end + 1, data
-    except (ValueError, TypeError, KeyError) as error:
+        return _header(entries), end + 1, data
+    # Nested too deeply, JSON leads to a RecursionError.
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise UsageError(f"{path} is no journal of a run, as exact_resume.journal.RNGJournal writes it") from error
+
+
+def _header(entries: dict) -> Header:
+    header = Header(**{**entries, "fields": tuple(entries["fields"])})
+    texts = (*header.fields, header.transformers, header.torch)
+    numbers = (header.world_size, header.rank, header.seed, header.every)
+    # They are printed, counted with, and compared.
+    if not all(isinstance(text, str) and text.isprintable() for text in texts):
+        raise ValueError
+    if not all(type(number) is int for number in numbers) or not 0 <= header.rank < header.world_size <= MOST_RANKS:
+        raise ValueError
+    return header
 
 
 def _record_size(header: Header) -> int:

@@ -1,10 +1,12 @@
 """Apply the patch series to a transformers tree, take it back, or say how much of it is there."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from exact_resume import carrying, committing, install, repository
+from exact_resume import carrying, committing, install, repository, unfinished
 from exact_resume import plan as planning
 from exact_resume import tree as trees
 from exact_resume.diagnosis import Problem
@@ -91,41 +93,16 @@ def apply(
         UsageError: the tree cannot take the patches; nothing was changed.
         SeriesError: the result is not what the series records; nothing was changed.
     """
-    found = inspect(tree, series)
-    wanted = planning.count_upto(found.plan, found.series, upto)
-    applied = _applied(found)
-    steps = found.plan.steps
-    branch = _Branch.of(found) if commit else None
-    if applied > wanted:
-        beyond = ", ".join(step.name for step in steps[wanted:applied])
-        raise UsageError(
-            f"{found.tree.root}: more than {upto} is applied already ({beyond}); "
-            "to go back, revert and apply again with --upto; nothing was changed"
-        )
-    if applied == wanted:
-        done = f"already applied: all {wanted} patches" if wanted == len(steps) else f"already applied up to {upto}"
-        return Result((found.heading, *found.notes, f"{done}; nothing to do"))
-    for blocked in found.state.blocked:
-        if blocked.place < wanted:
-            problem = _conflict(found, blocked)
-            raise UsageError(f"{found.tree.root}: {problem.what}; {problem.advice}; nothing was changed")
-    return _carry_out(found, wanted, check=check, branch=branch, installed=installed)
+    with _exclusively(tree, check=check, installed=installed):
+        return _apply(inspect(tree, series), upto, check=check, commit=commit, installed=installed)
 
 
 def revert(
     tree: Path, *, check: bool = False, series: Series | None = None, installed: Installed | None = None
 ) -> Result:
     """Take back every applied patch of the series; the counterpart of `apply`, with the same errors."""
-    found = inspect(tree, series)
-    if _applied(found) > 0:
-        return _carry_out(found, 0, check=check, installed=installed)
-    note = installed.note_change(None) if installed else []
-    if not note:
-        return Result((found.heading, "no patch is applied; nothing to do"))
-    if not check:
-        install.install(note, found.tree.root)
-    tense = "would be " if check else ""
-    return Result((found.heading, f"no patch is applied; {tense}forgotten: an earlier apply --installed"))
+    with _exclusively(tree, check=check, installed=installed):
+        return _revert(inspect(tree, series), check=check, installed=installed)
 
 
 def status(tree: Path, series: Series | None = None, installed: Installed | None = None) -> TreeStatus:
@@ -133,13 +110,15 @@ def status(tree: Path, series: Series | None = None, installed: Installed | None
 
     Raises:
         UsageError: the folder is no transformers tree, or no series serves its release.
-        Finding: no series serves its release, and it was patched by `apply` with `installed` when it was another one.
+        Finding: no series serves its release, and it was patched by `apply` with `installed` when it was another one;
+            or something was left half-done in it.
     """
-    try:
-        found = inspect(tree, series)
-    except UsageError as error:
-        lost = installed.lost(trees.find(tree).release, None) if installed else None
-        raise Finding(f"{lost.what}; {error}") if lost else error from None
+    with unfinished.only_looking(trees.find(tree).root, Finding):
+        try:
+            found = inspect(tree, series)
+        except UsageError as error:
+            lost = installed.lost(trees.find(tree).release, None) if installed else None
+            raise Finding(f"{lost.what}; {error}") if lost else error from None
     words = dict(zip((step.name for step in found.plan.steps), found.state.steps, strict=True))
     patches = tuple((name, words.get(name, "nothing for this kind of tree")) for name in found.series.names)
     lost = installed.lost(found.tree.release, found.state.applied) if installed else None
@@ -170,6 +149,48 @@ def status(tree: Path, series: Series | None = None, installed: Installed | None
         found.plan.left_out,
         lines,
     )
+
+
+@contextlib.contextmanager
+def _exclusively(tree: Path, *, check: bool, installed: Installed | None) -> Iterator[None]:
+    root = trees.find(tree).root
+    others = [installed.site] if installed else []
+    # A check changes nothing, so it puts nothing right either.
+    with unfinished.only_looking(root) if check else unfinished.alone(root, others, partial(committing.is_made, root)):
+        yield
+
+
+def _apply(found: Inspection, upto: str | None, *, check: bool, commit: bool, installed: Installed | None) -> Result:
+    wanted = planning.count_upto(found.plan, found.series, upto)
+    applied = _applied(found)
+    steps = found.plan.steps
+    branch = _Branch.of(found) if commit else None
+    if applied > wanted:
+        beyond = ", ".join(step.name for step in steps[wanted:applied])
+        raise UsageError(
+            f"{found.tree.root}: more than {upto} is applied already ({beyond}); "
+            "to go back, revert and apply again with --upto; nothing was changed"
+        )
+    if applied == wanted:
+        done = f"already applied: all {wanted} patches" if wanted == len(steps) else f"already applied up to {upto}"
+        return Result((found.heading, *found.notes, f"{done}; nothing to do"))
+    for blocked in found.state.blocked:
+        if blocked.place < wanted:
+            problem = _conflict(found, blocked)
+            raise UsageError(f"{found.tree.root}: {problem.what}; {problem.advice}; nothing was changed")
+    return _carry_out(found, wanted, check=check, branch=branch, installed=installed)
+
+
+def _revert(found: Inspection, *, check: bool, installed: Installed | None) -> Result:
+    if _applied(found) > 0:
+        return _carry_out(found, 0, check=check, installed=installed)
+    note = installed.note_change(None) if installed else []
+    if not note:
+        return Result((found.heading, "no patch is applied; nothing to do"))
+    if not check:
+        install.install(note, found.tree.root)
+    tense = "would be " if check else ""
+    return Result((found.heading, f"no patch is applied; {tense}forgotten: an earlier apply --installed"))
 
 
 @dataclass(frozen=True)
@@ -244,11 +265,12 @@ def _carry_out(
     if installed:
         in_afterwards = tuple(step.name for step in found.plan.steps[:count])
         notes = installed.notes_to_take(changes, found.tree.release, in_afterwards)
-    install.check_writable([*changes, *notes])
+    install.check_writable([*changes, *notes], found.tree.root)
     if not check:
         head = branch.commit(found, steps, stages) if branch else None
         advance = partial(committing.advance, branch.repository, branch.start, head) if branch else None
-        install.install([*changes, *notes], found.tree.root, advance)
+        ends = (branch.start.head, head) if branch else None
+        install.install([*changes, *notes], found.tree.root, advance, ends)
     verb = "taken back" if reverse else "committed" if branch else "applied"
     tense = "would be " if check else ""
     lines = [found.heading, *(f"{tense}{verb}: {step.name}  {step.title}" for step in steps), *found.notes]

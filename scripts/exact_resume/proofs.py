@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from exact_resume import releases
+from exact_resume import releases, unfinished
 from exact_resume.series import Release, Series, for_release, load_lanes, load_releases, patches_folder
 
 CORE, WHOLE = "core", "whole"
@@ -42,7 +42,9 @@ def is_fresh(release: Release, folder: Path | None = None) -> bool:
 
 def record(version: str, proof: Mapping[str, Any] | None, folder: Path | None = None) -> None:
     """Write the proof of a release into releases.toml, or take it out of there."""
-    folder = folder or patches_folder()
-    known = load_releases(folder)
-    known[version] = replace(known[version], proof=None if proof is None else dict(proof))
-    releases.save(folder, load_lanes(folder), known.values())
+    folder = (folder or patches_folder()).resolve()
+    # Another process may be recording the proof of another release.
+    with unfinished.alone(folder):
+        known = load_releases(folder)
+        known[version] = replace(known[version], proof=None if proof is None else dict(proof))
+        releases.save(folder, load_lanes(folder), known.values())

@@ -68,7 +68,11 @@ def run(args: argparse.Namespace) -> int:
     sources = RELEASES_FILE
     if not args.support:
         results = _read_results(args.results, partial=args.partial)
-        after = replaced(after, table(results), args.readme, BEGIN, END)
+        try:
+            new = table(results)
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise _foreign(args.results, error) from error
+        after = replaced(after, new, args.readme, BEGIN, END)
         sources += f" and {args.results}"
     if before == after:
         print(f"{args.readme} agrees with {sources}")
@@ -167,9 +171,10 @@ def _read(path: Path, advice: str) -> str:
 def _read_results(path: Path, *, partial: bool) -> dict[str, Any]:
     try:
         results = json.loads(_read(path, MAKE_RESULTS))
-    except ValueError as error:
-        raise UsageError(f"{path} is not the JSON that verify writes: {error}; {MAKE_RESULTS}") from error
-    missing = _missing_fields(results)
+        missing = _missing_fields(results)
+    # Nested too deeply, JSON leads to a RecursionError.
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise _foreign(path, error) from error
     if missing:
         raise UsageError(f"{path} lacks {missing}, as if another version of verify wrote it; {MAKE_RESULTS}")
     selection = results["selection"]
@@ -177,6 +182,10 @@ def _read_results(path: Path, *, partial: bool) -> dict[str, Any]:
         option = " ".join(f"--only {name}" for name in selection["only"]) or "neither --all nor --only"
         raise UsageError(f"{path} is partial (verify ran with {option}); {MAKE_RESULTS}, or say --partial")
     return results
+
+
+def _foreign(path: Path, error: Exception) -> UsageError:
+    return UsageError(f"{path} is not the JSON that verify writes: {type(error).__name__}: {error}; {MAKE_RESULTS}")
 
 
 def _missing_fields(results: Any) -> str | None:

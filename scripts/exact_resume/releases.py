@@ -32,6 +32,8 @@ def text(lanes: Mapping[str, str], releases: Iterable[Release]) -> bytes:
     for release in sorted(releases, key=lambda release: version_key(release.version), reverse=True):
         name = f"releases.{_value(release.version)}"
         block = f"[{name}]\nlane = {_value(release.lane)}\n"
+        if release.wheel_sha256 is not None:
+            block += f"wheel_sha256 = {_value(release.wheel_sha256)}\n"
         block += f"[{name}.files]\n" + _lines({path: release.files[path] for path in sorted(release.files)})
         if release.proof is not None:
             block += f"[{name}.proof]\n" + _lines(release.proof)

@@ -1,5 +1,6 @@
 """The git repository that holds a tree, where there is one."""
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,13 @@ class Repository:
     top: Path
 
     def name(self, file: Path) -> str:
-        """Return how the repository names a resolved file of the work tree."""
+        """Return how the repository names a resolved file of the work tree.
+
+        Raises:
+            UsageError: it is not in the work tree.
+        """
+        if not file.is_relative_to(self.top):
+            raise UsageError(f"{file} is not in the git work tree {self.top}; nothing was changed")
         return file.relative_to(self.top).as_posix()
 
     def run(self, *arguments: str, stdin: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
@@ -58,7 +65,7 @@ def find(tree: Tree) -> Repository:
     done = git.run_in_repository(["rev-parse", "--show-toplevel"], tree.root)
     if done.returncode != 0:
         raise UsageError(f"{tree.root} is not in a git work tree: {reason(done.stderr)}; nothing was changed")
-    repository = Repository(Path(done.stdout.removesuffix(b"\n").decode()).resolve())
+    repository = Repository(Path(os.fsdecode(done.stdout.removesuffix(b"\n"))).resolve())
     if repository.run("ls-files", "--error-unmatch", "--", repository.name(tree.init_file)).returncode != 0:
         raise UsageError(
             f"{tree.root} lies in the git work tree {repository.top}, which does not track {tree.init_file.name} of "

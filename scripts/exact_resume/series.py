@@ -37,12 +37,14 @@ class Release:
         files: for each of upstream's own files that the series changes, its git blob ids: pristine, then after each
             patch that touches it.
         proof: what the last proof of this release wrote; None before that.
+        wheel_sha256: the SHA-256 of its official wheel; None where it is not known.
     """
 
     version: str
     lane: str
     files: dict[str, tuple[str, ...]]
     proof: dict | None = None
+    wheel_sha256: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,15 @@ def _read_table(folder: Path, read):
 
 def _release(version: str, entry: dict) -> Release:
     files = {path: tuple(map(str, blobs)) for path, blobs in entry["files"].items()}
-    return Release(version, str(entry["lane"]), files, entry.get("proof"))
+    proof, digest = entry.get("proof"), entry.get("wheel_sha256")
+    proof = None if proof is None else dict(proof)
+    return Release(version, str(entry["lane"]), files, proof, None if digest is None else str(digest))
 
 
 def version_key(version: str) -> tuple[int, ...]:
     """Return the leading numbers of a version, by which releases are ordered; none for a text without them."""
-    match = re.match(r"\d+(\.\d+)*", version)
+    # Python refuses to make a number of thousands of digits.
+    match = re.match(r"\d{1,9}(\.\d{1,9})*", version)
     return tuple(map(int, match.group().split("."))) if match else ()
 
 

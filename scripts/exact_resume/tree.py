@@ -12,6 +12,8 @@ INSTALLED_PACKAGE = "transformers"
 MARKS = ("__init__.py", "trainer.py", "training_args.py")
 """A folder with all of these is taken for the package, whatever its name."""
 SEARCHED_FOLDERS = 2000
+MOST_BYTES = 2**24
+"""Far more than the largest file has that the series touches."""
 VERSION_LINE = re.compile(r"""^__version__\s*=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
@@ -56,7 +58,10 @@ class Tree:
         relative = self.inside(series_path)
         if relative is None:
             raise ValueError(f"{series_path} has no place in a tree of the kind: {self.kind}")
-        target = (self.root / relative).resolve()
+        try:
+            target = (self.root / relative).resolve()
+        except (OSError, RuntimeError) as error:  # Python before 3.13 raises a RuntimeError for links in a circle
+            raise UsageError(f"{self.root / relative} cannot be followed: {error}; nothing was changed") from error
         if not target.is_relative_to(self.root):
             raise UsageError(
                 f"{self.root / relative} leads through a symbolic link to {target}, outside the tree; "
@@ -74,6 +79,8 @@ class Tree:
         if target.exists() and not target.is_file():
             raise UsageError(f"{target} is not a regular file; restore the tree first; nothing was changed")
         try:
+            if target.exists() and target.stat().st_size > MOST_BYTES:
+                raise UsageError(f"{target} is too large; restore the tree first; nothing was changed")
             return target.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -87,12 +94,15 @@ def find(folder: Path) -> Tree:
     Raises:
         UsageError: no such folder, no transformers in it, or no version line in the package.
     """
-    if not folder.is_dir():
-        raise UsageError(f"{folder}: no such folder; give a transformers checkout or a site-packages folder")
-    root = folder.resolve()
-    for package in (SOURCE_PACKAGE, INSTALLED_PACKAGE):
-        if (root / package / "__init__.py").is_file():
-            return Tree(root, package, _release(root / package / "__init__.py"))
+    try:
+        if not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder; give a transformers checkout or a site-packages folder")
+        root = folder.resolve()
+        packages = [name for name in (SOURCE_PACKAGE, INSTALLED_PACKAGE) if (root / name / "__init__.py").is_file()]
+    except OSError as error:
+        raise UsageError(f"{folder}: {error.strerror or error}; give another folder") from error
+    for package in packages:
+        return Tree(root, package, _release(root / package / "__init__.py"))
     raise UsageError(
         f"{folder}: not a transformers tree: neither {SOURCE_PACKAGE}/__init__.py "
         f"nor {INSTALLED_PACKAGE}/__init__.py is there; {_hint(root)}"
@@ -139,7 +149,8 @@ def holder(package: Path) -> Path:
 
 def _release(init_file: Path) -> str:
     try:
-        text = init_file.read_text(encoding="utf-8", errors="replace")
+        with open(init_file, "rb") as stream:
+            text = stream.read(MOST_BYTES).decode("utf-8", errors="replace")
     except OSError as error:
         raise UsageError(f"cannot read {init_file}: {error.strerror}") from error
     match = VERSION_LINE.search(text)

@@ -3,14 +3,12 @@
 import hashlib
 import importlib.metadata
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement
 
-from exact_resume import environments, git, repository, trees
+from exact_resume import archives, environments, git, repository, trees, unfinished
 from exact_resume import tree as trees_on_disk
 from exact_resume.errors import UsageError
 from exact_resume.repository import RepositoryError
@@ -59,21 +57,32 @@ def resolve(spec: str) -> Source:
         UsageError: the text names no tree, or what it names cannot be read or is not to be had.
     """
     name, colon, release = spec.partition(":")
-    path = Path(spec).expanduser()
+    path = _path(spec)
     if path.is_dir():
         tree = trees_on_disk.find(path)
-        return _source(spec, tree.kind, tree, *_commit(tree))
+        with unfinished.only_looking(tree.root):
+            return _source(spec, tree.kind, tree, *_commit(tree))
     if path.is_file() and path.suffix == ".whl":
         return _source(spec, "wheel", trees_on_disk.find(_unpack(path)))
     if colon and name in (trees.STOCK, trees.PATCHED):
         return _source(spec, f"{name} release", trees_on_disk.find(trees.build(name, release)))
     for place, letter in enumerate(spec):
-        clone = Path(spec[:place]).expanduser()
+        clone = _path(spec[:place])
         # A path may have this letter in its name, and so may a ref.
         if letter == "@" and place and clone.is_dir():
             folder, commit = _export(clone, spec[place + 1 :])
             return _source(spec, "git ref", trees_on_disk.find(folder), commit)
     raise UsageError(f"{spec}: there is no such file or folder; give {FORMS}")
+
+
+def _path(text: str) -> Path:
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # no path at all, or in the home folder of nobody
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{text}: there is no such file or folder: {reason}; give {FORMS}") from error
+    return path
 
 
 def _source(spec: str, kind: str, tree: Tree, commit: str | None = None, edited: bool = False) -> Source:
@@ -132,17 +141,11 @@ def _unpack(wheel: Path) -> Path:
 
     def make(folder: Path) -> None:
         try:
-            _extract(io.BytesIO(content), folder)
-        # zipfile says with a RuntimeError that a member is encrypted.
-        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+            archives.unpack(io.BytesIO(content), folder)
+        except archives.Unusable as error:
             raise UsageError(f"{wheel}: not a wheel that can be read: {error}; build or download it again") from error
 
     return trees.cached(f"wheels/{hashlib.sha256(content).hexdigest()[:16]}", make)
-
-
-def _extract(archive: io.BytesIO, folder: Path) -> None:
-    with zipfile.ZipFile(archive) as opened:
-        opened.extractall(folder)
 
 
 def _export(clone: Path, ref: str) -> tuple[Path, str]:
@@ -165,7 +168,11 @@ def _export(clone: Path, ref: str) -> tuple[Path, str]:
         # Told where the repository is, git takes paths from its top, wherever in it `clone` is. In a zip file, a
         # symbolic link is a file that holds its target.
         top = ask("rev-parse", "--absolute-git-dir").decode().strip()
-        _extract(io.BytesIO(ask(f"--git-dir={top}", "archive", "--format=zip", "-0", commit, "--", *paths)), folder)
+        packed = io.BytesIO(ask(f"--git-dir={top}", "archive", "--format=zip", "-0", commit, "--", *paths))
+        try:
+            archives.unpack(packed, folder, links_as_files=True)
+        except archives.Unusable as error:
+            raise UsageError(f"{clone}@{ref}: cannot be exported: {error}; give another commit") from error
 
     # By the ids of what is in it, so that commits that change something else share a folder.
     return trees.cached(f"exported/{hashlib.sha256(repr(entries).encode()).hexdigest()[:16]}", make), commit

@@ -6,10 +6,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
 from pathlib import Path
 
-from exact_resume import environments, patching, prove, report, runs, trees
+from exact_resume import archives, environments, patching, prove, report, runs, trees
 from exact_resume import tree as trees_on_disk
 from exact_resume.errors import EXIT_FINDING, EXIT_FINE, SeriesError, UsageError
 from exact_resume.matrix.client import ProcessEnded
@@ -61,8 +60,10 @@ def _newest_release(folder: Path) -> None:
     wheels = folder.with_name("wheels")
     _pip("the newest release", ["download", "--no-deps", "--only-binary=:all:", "--dest", str(wheels), trees.PROJECT])
     (wheel,) = wheels.iterdir()
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
+    try:
+        archives.unpack(wheel, folder)
+    except archives.Unusable as error:
+        raise UsageError(f"{wheel.name} cannot be unpacked: {error}") from error
 
 
 def _copy(source: Path, folder: Path) -> None:

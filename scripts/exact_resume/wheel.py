@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from exact_resume import patching, trees, wheelfile
+from exact_resume import locks, patching, trees, wheelfile
 from exact_resume.errors import EXIT_FINE, UsageError
 from exact_resume.git import ABSENT, blob_id
 from exact_resume.series import Series, for_release
@@ -50,9 +50,9 @@ def build(release: str, source: Path | None = None) -> tuple[str, bytes]:
     """Make the patched wheel of a release: the same bytes for the same official wheel and the same patches.
 
     The version gets a local label that names the patched contents, so that `transformers==RELEASE` accepts the wheel.
-    Tests of the series are left out, as an installed package has no place for them. The index's hash of the official
-    wheel is not known here (pip compares it when it downloads); every member is compared with the wheel's RECORD, and
-    every file that the series changes with what the series records.
+    Tests of the series are left out, as an installed package has no place for them. The official wheel is compared
+    with its hash in releases.toml, every member with the wheel's RECORD, and every file that the series changes with
+    what the series records.
 
     Args:
         release: the release of transformers.
@@ -67,6 +67,7 @@ def build(release: str, source: Path | None = None) -> tuple[str, bytes]:
     series = for_release(release)
     path = source or trees.official_wheel(release)
     members = wheelfile.read(path, PROJECT, release)
+    trees.check_wheel(path, release)
     _refuse_unofficial(path, members, release, series)
     changes = _patched(members, series)
     version = f"{release}+{_label(changes)}"
@@ -155,9 +156,16 @@ def _write(output: Path, name: str, content: bytes) -> tuple[Path, bool]:
             if target.read_bytes() == content:
                 return target, False
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{name}.") as scratch:
-            (Path(scratch) / name).write_bytes(content)
-            (Path(scratch) / name).replace(target)
+        part = target.with_name(f".{name}.part")
+        with locks.locked(target.parent):
+            part.unlink(missing_ok=True)  # of a process that was killed
+            try:
+                # The file is new, and so not a link that leads elsewhere.
+                with open(part, "xb") as stream:
+                    stream.write(content)
+                part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(
             f"cannot write {target}: {error.strerror or error}; give another folder by --output; nothing was written"

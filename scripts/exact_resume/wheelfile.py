@@ -12,11 +12,11 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from exact_resume import archives
 from exact_resume.errors import UsageError
 
 # Fields and order as in sections 4.3.7, 4.3.12 and 4.3.16 of the zip specification (APPNOTE).
@@ -74,10 +74,11 @@ def read(path: Path, project: str, release: str) -> dict[str, Member]:
     """
     try:
         with open(path, "rb") as stream, zipfile.ZipFile(stream) as archive:
-            _check_entries(path, archive.infolist())
+            wrong = archives.problem(archive.infolist())
+            if wrong:
+                raise _refusal(path, wrong)
             members = {entry.filename: _member(stream, archive, entry) for entry in archive.infolist()}
-    # zipfile says with a RuntimeError that a member is encrypted.
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+    except archives.DAMAGED as error:
         raise _refusal(path, f"it is damaged: {error}") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}; nothing was written") from error
@@ -125,23 +126,6 @@ def pack(members: Sequence[Member]) -> bytes:
     counts = (len(members), len(members))
     end = END_RECORD.pack(b"PK\x05\x06", 0, 0, *counts, len(directory), len(body), 0)
     return bytes(body + directory + end)
-
-
-def _check_entries(path: Path, entries: list[zipfile.ZipInfo]) -> None:
-    """Refuse names that lead elsewhere, files that are none, and what a good wheel does not have."""
-    for entry in entries:
-        # zipfile changes some names as it reads them; the original tells.
-        name = entry.orig_filename
-        plain = name == entry.filename and "\\" not in name and ":" not in name
-        if not plain or any(part in ("", ".", "..") for part in name.split("/")):
-            raise _refusal(path, f"the member {name!r} is no plain path below the folder it is unpacked into")
-        if stat.S_IFMT(entry.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise _refusal(path, f"the member {name} is a link or another special file")
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise _refusal(path, f"the member {name} is compressed by a method that wheels do not use")
-    name, times = Counter(entry.filename for entry in entries).most_common(1)[0] if entries else ("", 0)
-    if times > 1:
-        raise _refusal(path, f"the member {name} is in it {times} times")
 
 
 def _member(stream, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> Member:

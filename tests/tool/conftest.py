@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -331,3 +332,39 @@ def git_fixture():
 @pytest.fixture(name="snapshot")
 def snapshot_fixture():
     return snapshot
+
+
+CHANGING = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.chmod", "os.chown", "subprocess.Popen"}
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def run_and_kill(call, at):
+    """Run `call` in a process that is killed before the system call number `at`, from 1, that changes a file.
+
+    Return whether it came to that. Programs that it starts count as such calls.
+    """
+    child = os.fork()
+    if child == 0:
+        left = at
+
+        def count(event, arguments):
+            nonlocal left
+            if event in CHANGING or (event == "open" and arguments[2] & WRITING and arguments[0] != os.devnull):
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        try:
+            call()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 0
+    return os.WIFSIGNALED(status)
+
+
+@pytest.fixture(name="run_and_kill")
+def run_and_kill_fixture():
+    return run_and_kill

@@ -160,3 +160,13 @@ def test_crlf_line_ends_are_refused_where_git_tracks_the_tree_too(fork):
     target = fork.tree / TRAINER
     target.write_bytes(target.read_bytes().replace(b"\n", b"\r\n"))
     refused(fork.tree, f"{TRAINER} has CRLF line ends; restore the file with LF line ends")
+
+
+def test_a_touched_file_that_is_no_text_is_refused_where_git_tracks_the_tree_too(fork):
+    (fork.tree / TRAINER).write_bytes(b"\0")
+    refused(fork.tree, f"{TRAINER} is no text; restore the files of the release")
+
+
+def test_a_version_of_thousands_of_digits_is_of_no_release(world):
+    (world.tree / INIT).write_text(f'__version__ = "{"9" * 5000}"\n')
+    refused(world.tree, "has no patch series; the nearest release that has one is 9.9.0")

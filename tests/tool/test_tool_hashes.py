@@ -1,6 +1,8 @@
 """`hashes`: the blob ids of each release in releases.toml, and how that file is written."""
 
+import hashlib
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -30,16 +32,32 @@ def unpack(world, release):
 
 
 def test_the_blob_ids_of_the_base_are_those_of_git_and_a_second_run_changes_no_byte(maintained):
-    before = series.load_releases()
-    lines, findings = update()
-    assert (lines, findings) == (["9.9.0: lane v9.9, as before"], [])
-    assert series.load_releases() == before and len(before["9.9.0"].files[TRAINER]) == 4
+    before = series.load_releases()["9.9.0"]
+    assert update() == (["9.9.0: lane v9.9, changed"], [])
+    after = series.load_releases()["9.9.0"]
+    assert after == replace(before, wheel_sha256=after.wheel_sha256) and len(before.files[TRAINER]) == 4
     written = table(maintained)
-    update()
+    assert update() == (["9.9.0: lane v9.9, as before"], [])
     assert table(maintained) == written
 
 
+def test_the_hash_of_the_wheel_is_recorded_and_no_other_wheel_is_taken(maintained, tmp_path):
+    wheel = maintained.work / "cache" / "wheels" / "transformers-9.9.0-py3-none-any.whl"
+    update()
+    official = wheel.read_bytes()
+    assert series.load_releases()["9.9.0"].wheel_sha256 == hashlib.sha256(official).hexdigest()
+    wheel.write_bytes(official + b"x")
+    written = table(maintained)
+    for command in (("hashes",), ("checkout", "9.9.0", tmp_path / "work"), ("wheel", "9.9.0", "--output", tmp_path)):
+        completed = maintained.run(*command)
+        assert completed.returncode == 2, completed
+        assert "is not the official wheel of transformers 9.9.0: its SHA-256 is" in completed.stderr
+        assert "remove it and download it again; nothing was changed" in completed.stderr
+    assert table(maintained) == written and not (tmp_path / "work").exists()
+
+
 def test_damaged_blob_ids_are_put_right(maintained):
+    update()
     before = series.load_releases()
     path = maintained.patches / "releases.toml"
     path.write_text(path.read_text().replace(before["9.9.0"].files[ARGUMENTS][1], "1" * 40))
@@ -138,7 +156,7 @@ def test_only_the_releases_of_a_lane(maintained):
         {"v9.9": "9.9.0", "v9.8": "9.8.0"},
         [known["9.9.0"], Release("9.8.0", "v9.8", known["9.8.0"].files)],
     )
-    assert update(lane="v9.9")[0] == ["9.9.0: lane v9.9, as before"]
+    assert [line.partition(":")[0] for line in update(lane="v9.9")[0]] == ["9.9.0"]
 
 
 def test_a_proof_is_kept_unless_the_release_moves_to_another_lane(maintained):

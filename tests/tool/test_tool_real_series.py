@@ -1,5 +1,6 @@
 """The series that this repository ships."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,9 @@ def test_each_patch_is_read_completely(lane):
 @pytest.mark.parametrize("release", series.load_releases(PATCHES))
 def test_each_supported_release_has_a_series(release):
     assert series.for_release(release, PATCHES).patches
+
+
+def test_the_hash_of_each_official_wheel_is_recorded():
+    known = series.load_releases(PATCHES)
+    assert all(re.fullmatch("[0-9a-f]{64}", release.wheel_sha256) for release in known.values())
+    assert len({release.wheel_sha256 for release in known.values()}) == len(known)

@@ -249,13 +249,13 @@ def test_a_link_is_refused(world, official, refused):
 def test_a_name_that_is_there_twice_is_refused(official, refused):
     with zipfile.ZipFile(official, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
         archive.writestr(entry("transformers/trainer.py"), "other\n")
-    refused(official, "transformers/trainer.py is in it 2 times")
+    refused(official, "transformers/trainer.py' is in it 2 times")
 
 
 def test_another_method_of_compression_is_refused(official, refused):
     with zipfile.ZipFile(official, "a", zipfile.ZIP_LZMA) as archive:
         archive.writestr("transformers/other.py", "other\n")
-    refused(official, "transformers/other.py is compressed by a method")
+    refused(official, "transformers/other.py' is compressed by a method")
 
 
 def test_what_record_does_not_say_is_refused(world, files, refused):

@@ -14,6 +14,7 @@ from exact_resume.gate.verdicts import BASE, HEAD
 SCHEMA = 1
 FILE = "results.json"
 MOST_SCENARIOS, MOST_RESUMES, MOST_CHARACTERS = 2000, 1000, 4000
+MOST_BYTES = 2**26
 NAME = re.compile(r"[A-Za-z0-9_.+-]{1,120}")
 
 Results = dict[str, Any]
@@ -52,7 +53,8 @@ def read(folder: Path) -> Results:
         UsageError: there is none, or it is damaged.
     """
     try:
-        return parse((folder / FILE).read_bytes())
+        with open(folder / FILE, "rb") as stream:
+            return parse(stream.read(MOST_BYTES + 1))
     except OSError as error:
         raise UsageError(f"{folder / FILE}: cannot be read: {error.strerror}; give folders of --output") from error
     except Malformed as error:
@@ -66,6 +68,8 @@ def parse(data: bytes) -> Results:
         Malformed: something is missing, of another type, or too large.
     """
     try:
+        if len(data) > MOST_BYTES:
+            raise ValueError("too large")
         return _results(json.loads(data))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as error:
         raise Malformed(f"not the result of a gate: {type(error).__name__}: {error}") from error
