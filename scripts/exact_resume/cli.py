@@ -237,7 +237,9 @@ def _print(lines) -> int:
 
 
 def _say(line: str, code: int) -> int:
-    print(f"{PROGRAM}: {_harmless(line)}", file=sys.stderr)
+    # Where an error of the user's own code is told, indented lines follow.
+    said = "\n  ".join(map(_harmless, line.split("\n  ")))
+    print(f"{PROGRAM}: {said}", file=sys.stderr)
     return code
 
 
