@@ -243,9 +243,11 @@ def _say(line: str, code: int) -> int:
     return code
 
 
-def _harmless(line: str) -> str:
-    """Keep what a terminal would obey, such as in the name of a file, from being more than text."""
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in line)
+def _harmless(text: str) -> str:
+    """Keep what a terminal would obey, such as in the name of a file, from being more than text; lines stay lines."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
+    )
 
 
 def _own_fault(error: Exception) -> int:
