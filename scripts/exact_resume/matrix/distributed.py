@@ -173,6 +173,7 @@ def _serve(connection: Connection, rank: int, num_processes: int, folder: Path, 
     os.setpgrp()
     stack = _stack_path(folder, rank).open("w")
     faulthandler.register(signal.SIGUSR1, stack)
+    os.fsync = lambda descriptor: None  # as the process that starts the ranks does
     torch.set_num_threads(1)
     # Its workers are to be started as those of any other process are.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)

@@ -44,6 +44,8 @@ def main() -> None:
 
     # The server that forkserver workers are forked from imports once what each of them needs.
     multiprocessing.set_forkserver_preload(["exact_resume.matrix.running"])
+    # No checkpoint of these has to outlast the machine, and waiting for its disk takes longer than the training.
+    os.fsync = lambda descriptor: None
     # One thread, so that a sum is not split in another way on a busy machine.
     torch.set_num_threads(1)
     # The Trainer collects garbage at each start; what was imported need not be looked at every time.
