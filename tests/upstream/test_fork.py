@@ -13,6 +13,7 @@ RELEASE = "5.23.0"
 EXACT_RESUME = "tests/trainer/test_trainer_exact_resume.py"
 WEIGHT_CONVERSIONS = "tests/trainer/test_trainer_weight_conversions.py"
 CHECKPOINTS = "tests/trainer/test_trainer_checkpoints.py"
+CHECKED_STATES = "tests/trainer/test_trainer_checked_states.py"
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def fork(tmp_path_factory):
         (EXACT_RESUME, "not (spawned or main_process)"),
         (WEIGHT_CONVERSIONS, "test"),
         (CHECKPOINTS, "test"),
+        (CHECKED_STATES, "test"),
     ],
 )
 def test_the_tests_for_upstream_pass_in_a_patched_fork(fork, module, selection):
