@@ -4,6 +4,7 @@ usage: python3 scripts/bootstrap.py verify [argument ...]   check that training 
        python3 scripts/bootstrap.py prove [argument ...]    check the same of releases, and record it
        python3 scripts/bootstrap.py try-new [argument ...]  try the patches on a release that has no lane yet
        python3 scripts/bootstrap.py gate [argument ...]     judge what a change of transformers does to resuming
+       python3 scripts/bootstrap.py soak [argument ...]     kill runs at any moment, resume them, and compare
        python3 scripts/bootstrap.py test [argument ...]     run the tests; the arguments are those of pytest
        python3 scripts/bootstrap.py lint                    check the sources, the patches and the workflows
 
@@ -42,6 +43,7 @@ PROVIDERS = {
     "prove": ("verify", "test"),
     "try-new": ("verify", "test"),
     "gate": ("gate", "verify", "test"),
+    "soak": ("verify", "test"),
     "test": ("test",),
     "lint": ("lint",),
 }
@@ -255,7 +257,11 @@ def lint(python, _arguments) -> int:
     return 1 if failed else 0
 
 
-JOBS = {**{job: partial(train, job) for job in ("verify", "prove", "try-new", "gate")}, "test": test, "lint": lint}
+JOBS = {
+    **{job: partial(train, job) for job in ("verify", "prove", "try-new", "gate", "soak")},
+    "test": test,
+    "lint": lint,
+}
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -43,8 +43,9 @@ TRAINING_COMMANDS = {
     "prove": "check the same of releases, and record it",
     "try-new": "try the patches on a release that has no lane yet",
     "gate": "judge what a change of transformers does to resuming",
+    "soak": "kill runs at any moment, resume them, and compare",
 }
-MODULES = {"gate": "gate.command"}
+MODULES = {"gate": "gate.command", "soak": "soak.command"}
 """Where a command is, if not in the module of its name."""
 EXIT_CODES = """\
 exit codes:

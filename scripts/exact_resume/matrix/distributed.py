@@ -179,7 +179,7 @@ def _serve(connection: Connection, rank: int, num_processes: int, folder: Path, 
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # or Accelerate would set the number of threads
     if num_processes > 1:
-        _join(rank, num_processes, folder, timeout)
+        join(rank, num_processes, folder, timeout)
     while True:
         try:
             function, args, kwargs = connection.recv()
@@ -193,7 +193,7 @@ def _serve(connection: Connection, rank: int, num_processes: int, folder: Path, 
         connection.send(answer)
 
 
-def _join(rank: int, num_processes: int, folder: Path, timeout: float) -> None:
+def join(rank: int, num_processes: int, folder: Path, timeout: float) -> None:
     """Join the process group that Accelerate will find, with the environment that a launcher sets."""
     for name, value in (("RANK", rank), ("WORLD_SIZE", num_processes)):
         os.environ[name] = os.environ[f"LOCAL_{name}"] = str(value)
