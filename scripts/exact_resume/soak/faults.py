@@ -97,12 +97,20 @@ def prepare(trainer, folder: Path, fault: dict[str, Any], log: Callable[[dict], 
     moments.act = {KILL: kill, ERROR: fail}.get(kind, lambda: None)
     moments.at = fault.get("at", 0)
     if event is not None:
-        trainer.add_callback(RequestCheckpoint(trainer, event, fault["step"]))
+        request = RequestCheckpoint(trainer, event, fault["step"])
+        trainer.add_callback(request)
+        execute = request.manager.execute_jit_checkpoint
+
+        def execute_jit_checkpoint() -> None:
+            moments.arm()
+            execute()
+
+        request.manager.execute_jit_checkpoint = execute_jit_checkpoint
 
     def save_checkpoint(model, trial) -> None:
         step = trainer.state.global_step
-        is_again = (folder / f"checkpoint-{step}").is_dir()
-        is_hit = step == fault.get("step") and is_again == (event is not None)
+        # One that was interrupted before is not hit again.
+        is_hit = step == fault.get("step") and event is None and not (folder / f"checkpoint-{step}").is_dir()
         if is_hit and kind == FULL:
             resource.setrlimit(resource.RLIMIT_FSIZE, (fault["at"], resource.RLIM_INFINITY))
         elif is_hit:
