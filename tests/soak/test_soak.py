@@ -11,7 +11,8 @@ from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.soak.cases import CASES, Fault, chosen_faults
 from exact_resume.soak.command import soak
 from exact_resume.soak.leaks import TOLERANCE, find_growth, look_for_leaks
-from exact_resume.soak.runs import Attempt, Failure, Golden, Server, _check, make_golden, run_with_faults
+from exact_resume.soak.runs import Golden, _check, make_golden, run_with_faults
+from exact_resume.soak.server import Attempt, Failure, Server
 
 RELEASE = "5.23.0"
 NAMED = {case.name: case for case in CASES}

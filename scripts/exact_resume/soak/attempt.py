@@ -9,7 +9,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from exact_resume.matrix.running import release_workers
 from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.matrix.scenarios.base import ARGUMENTS
 from exact_resume.soak import faults
+from exact_resume.soak.cases import Case
 
 # Seconds that the other ranks get after one has ended, as a launcher gives them.
 GRACE = 1.0
@@ -53,6 +54,12 @@ class LoggingRecorder(Recorder):
         if state.global_step >= state.max_steps:
             super().on_train_end(args, state, control, **kwargs)
             self.log({"finished": state.global_step, "time": time.monotonic()})
+
+
+def reason_to_skip(case: Case) -> str | None:
+    """Why a case cannot be run on this tree, or `None`."""
+    scenario = SCENARIOS[case.scenario]
+    return replace(scenario, arguments={**scenario.arguments, **case.arguments}).reason_to_skip()
 
 
 def train(name: str, folder: Path, log_path: Path, arguments: dict[str, Any], fault: dict[str, Any]) -> None:

@@ -15,7 +15,8 @@ from exact_resume import environments, runs, treespec
 from exact_resume.errors import EXIT_FINDING, EXIT_FINE, UsageError
 from exact_resume.soak.cases import CASES, STEPS, Case, chosen_faults, random_faults
 from exact_resume.soak.leaks import look_for_leaks
-from exact_resume.soak.runs import NOT_A_KILL, Failure, Golden, Server, make_golden, run_with_faults
+from exact_resume.soak.runs import NOT_A_KILL, Golden, make_golden, run_with_faults
+from exact_resume.soak.server import Failure, Server
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -82,13 +83,21 @@ def soak(server: Server, kills: int, seed: int, cases: list[Case]) -> dict[str, 
     first are made if `kills` is large enough.
 
     Returns:
-        `kills`, `attempts` that were resumed, `runs`, the counts `by_case` and `by_fault`, and `failures`, as text.
+        `kills`, `runs`, faults that came `too_late`, the counts `by_case` and `by_fault`, the reasons why cases were
+        `skipped`, and `failures`, as text.
+
+    Raises:
+        Finding: a run that is not killed fails already.
+        UsageError: the tree lacks what every case needs.
     """
     rng, work = random.Random(seed), Path(tempfile.mkdtemp(prefix="soak-"))
     results: dict[str, Any] = {"kills": 0, "runs": 0, "too_late": 0, "by_case": Counter(), "by_fault": Counter()}
     environment = {name: value for name, value in server.environment.items() if name != "tree"}
-    results.update(failures=[], environment=environment)
+    results.update(failures=[], skipped=server.skipped, environment=environment)
     try:
+        if all(case.name in server.skipped for case in cases):
+            raise UsageError(f"nothing can be run on this tree: {'; '.join(server.skipped.values())}; choose --tree")
+        cases = [case for case in cases if case.name not in server.skipped]
         goldens = {case.name: make_golden(server, case, work, STEPS) for case in cases}
         chosen = [(case, faults) for case in cases for faults in chosen_faults(case, goldens[case.name].moments)]
         rng.shuffle(chosen)

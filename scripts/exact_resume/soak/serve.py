@@ -17,12 +17,14 @@ def main() -> None:
 
     from exact_resume.matrix.serve import describe
     from exact_resume.soak import attempt
+    from exact_resume.soak.cases import CASES
 
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"
     os.fsync = lambda descriptor: None  # a process that is killed leaves to the system what it has written
     gc.freeze()
-    print(json.dumps({"environment": describe()}), file=answers)
+    skipped = {case.name: reason for case in CASES if (reason := attempt.reason_to_skip(case)) is not None}
+    print(json.dumps({"environment": describe(), "skipped": skipped}), file=answers)
     for line in sys.stdin:
         request = json.loads(line)
         if (pid := os.fork()) == 0:
