@@ -5,6 +5,7 @@ usage: python3 scripts/bootstrap.py verify [argument ...]   check that training 
        python3 scripts/bootstrap.py try-new [argument ...]  try the patches on a release that has no lane yet
        python3 scripts/bootstrap.py gate [argument ...]     judge what a change of transformers does to resuming
        python3 scripts/bootstrap.py bench [argument ...]    measure what recording, resuming and checkpoints cost
+       python3 scripts/bootstrap.py soak [argument ...]     kill runs at any moment, resume them, and compare
        python3 scripts/bootstrap.py test [argument ...]     run the tests; the arguments are those of pytest
        python3 scripts/bootstrap.py lint                    check the sources, the patches and the workflows
 
@@ -44,6 +45,7 @@ PROVIDERS = {
     "try-new": ("verify", "bench", "test"),
     "gate": ("gate", "verify", "bench", "test"),
     "bench": ("bench", "test"),
+    "soak": ("verify", "bench", "test"),
     "test": ("test",),
     "lint": ("lint",),
 }
@@ -258,7 +260,7 @@ def lint(python, _arguments) -> int:
 
 
 JOBS = {
-    **{job: partial(train, job) for job in ("verify", "prove", "try-new", "gate", "bench")},
+    **{job: partial(train, job) for job in ("verify", "prove", "try-new", "gate", "bench", "soak")},
     "test": test,
     "lint": lint,
 }

@@ -46,8 +46,9 @@ TRAINING_COMMANDS = {
     "try-new": "try the patches on a release that has no lane yet",
     "gate": "judge what a change of transformers does to resuming",
     "bench": "measure what recording, resuming and checkpoints cost",
+    "soak": "kill runs at any moment, resume them, and compare",
 }
-MODULES = {"bench": "bench.command", "gate": "gate.command"}
+MODULES = {"bench": "bench.command", "gate": "gate.command", "soak": "soak.command"}
 """Where a command is, if not in the module of its name."""
 EXIT_CODES = """\
 exit codes:

@@ -14,7 +14,7 @@ from exact_resume.patchfile import FIELDS, FileDiff, Patch
 
 ALLOWED_FOLDERS = ("src/transformers/", "tests/trainer/")
 TRAINER = "src/transformers/trainer.py"
-TRAINER_LIMIT = 85
+TRAINER_LIMIT = 99
 """The changed lines in trainer.py of one lane have to stay below this, so that the series stays readable."""
 
 

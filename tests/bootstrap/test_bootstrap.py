@@ -293,7 +293,7 @@ def test_wrong_arguments_change_nothing(machine, capsys):
     assert bootstrap.main([]) == 2
     assert bootstrap.main(["--help"]) == 0
     assert machine.take() == []
-    assert "no job tests; there are: verify, prove, try-new, gate, bench, test, lint" in capsys.readouterr().err
+    assert "no job tests; there are: verify, prove, try-new, gate, bench, soak, test, lint" in capsys.readouterr().err
 
 
 def test_run_prints_the_command_and_hides_the_callers_python_settings(monkeypatch, capfd):

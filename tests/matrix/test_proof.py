@@ -2,14 +2,13 @@
 
 import pytest
 
-from exact_resume.matrix import tiers_upto
+from exact_resume.matrix import NOT_SHOWN, tiers_upto
 from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.series import for_release
 from exact_resume.trees import PATCHED
 
-SERIES = [patch.name.removesuffix(".patch") for patch in for_release("5.23.0").patches]
-# What follows the tests for upstream is not about exactness, and has tests of its own there.
-LADDER = SERIES[: SERIES.index("tests-for-upstream")]
+PATCHES = [patch.name.removesuffix(".patch") for patch in for_release("5.23.0").patches]
+LADDER = [name for name in PATCHES if name not in NOT_SHOWN]
 TESTED = [scenario for scenario in SCENARIOS.values() if scenario.tier != "long" and scenario.reason_to_skip() is None]
 # The others of these groups differ in what no patch treats differently, and take long.
 CHEAP = [scenario for scenario in TESTED if scenario.group not in ("workers", "distributed")]

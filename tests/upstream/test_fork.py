@@ -12,6 +12,8 @@ from exact_resume import patching, trees
 RELEASE = "5.23.0"
 EXACT_RESUME = "tests/trainer/test_trainer_exact_resume.py"
 WEIGHT_CONVERSIONS = "tests/trainer/test_trainer_weight_conversions.py"
+CHECKPOINTS = "tests/trainer/test_trainer_checkpoints.py"
+CHECKED_STATES = "tests/trainer/test_trainer_checked_states.py"
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,8 @@ def fork(tmp_path_factory):
         (EXACT_RESUME, "spawned or main_process"),
         (EXACT_RESUME, "not (spawned or main_process)"),
         (WEIGHT_CONVERSIONS, "test"),
+        (CHECKPOINTS, "test"),
+        (CHECKED_STATES, "test"),
     ],
 )
 def test_the_tests_for_upstream_pass_in_a_patched_fork(fork, module, selection):

@@ -15,6 +15,7 @@ from exact_resume.bench import plot, render, summary
 from exact_resume.bench.groups import VARIANTS, Group, groups
 from exact_resume.errors import EXIT_FINE, UsageError
 from exact_resume.matrix.client import Client
+from exact_resume.matrix.serve import SYNC_VARIABLE
 from exact_resume.series import load_releases
 
 NEEDED = (*runs.NEEDED, "matplotlib", "torchdata")
@@ -109,7 +110,7 @@ def _start(chosen: Mapping[str, Group], release: str, python: Path, stack: conte
     for tree in dict.fromkeys(VARIANTS[variant].tree for group in chosen.values() for variant in group.variants):
         runs.say(f"tree {tree}: building, or taking it from {trees.cache_folder()}")
         # A process that has looked at a GPU cannot be forked, and everything here is measured on the CPU.
-        client = Client(trees.build(tree, release), python, variables={"CUDA_VISIBLE_DEVICES": ""})
+        client = Client(trees.build(tree, release), python, variables={"CUDA_VISIBLE_DEVICES": "", SYNC_VARIABLE: "1"})
         clients[tree] = stack.enter_context(client)
     return clients
 

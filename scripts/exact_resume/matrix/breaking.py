@@ -78,10 +78,13 @@ def flip_a_byte(folder: Path, kind: str) -> None:
         folder: The run's output folder.
         kind: A key of `WORDS` or `OTHERS`.
     """
+    from transformers.trainer_rng_state import save_rng_file  # which stock does not have
+
     for path in folder.glob("checkpoint-*/rng_state.pth"):
         states = torch.load(path, weights_only=False)
         position = states["exact_resume"]["position"]
         # At the end of an epoch, nothing is kept of its data.
         if kind == "step" or (position["num_batches_consumed"] > 0 and not position["is_done"]):
             OTHERS[kind](states) if kind in OTHERS else _flip_word(WORDS[kind](states))
-        torch.save(states, path)
+        # With the checksum of what it is now, or it would not be restored.
+        save_rng_file(states, str(path))

@@ -19,6 +19,20 @@ PACKAGE_PARENT = Path(__file__).parents[2]
 START_TIMEOUT = 180.0
 
 
+def environment_for(tree: Path) -> dict[str, str]:
+    """The environment variables of a process that imports the transformers of a tree."""
+    # An installed copy is found without this, and what is installed beside it must not come first.
+    own = [] if str(PACKAGE_PARENT) in site_folders() else [str(PACKAGE_PARENT)]
+    return {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(tree), *own]),
+        # Nothing here is on the hub, so nothing need look there.
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "TRANSFORMERS_VERBOSITY": "error",
+    }
+
+
 class ProcessEnded(RuntimeError):
     """A process that runs scenarios ended by itself, as where transformers cannot be imported.
 
@@ -54,23 +68,12 @@ class Client:
         variables: Mapping[str, str] | None = None,
     ):
         self._errors = tempfile.TemporaryFile()
-        # An installed copy is found without this, and what is installed beside it must not come first.
-        own = [] if str(PACKAGE_PARENT) in site_folders() else [str(PACKAGE_PARENT)]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(tree), *own]),
-            # Nothing here is on the hub, so nothing need look there.
-            "HF_HUB_OFFLINE": "1",
-            "TOKENIZERS_PARALLELISM": "false",
-            "TRANSFORMERS_VERBOSITY": "error",
-            **(variables or {}),
-        }
         self._process = subprocess.Popen(
             [str(python or sys.executable), "-m", "exact_resume.matrix.serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env=environment,
+            env={**environment_for(tree), **(variables or {})},
             text=True,
             # So that what it starts can be found, also what has a process group of its own.
             start_new_session=timeout is not None,

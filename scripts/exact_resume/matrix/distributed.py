@@ -173,12 +173,13 @@ def _serve(connection: Connection, rank: int, num_processes: int, folder: Path, 
     os.setpgrp()
     stack = _stack_path(folder, rank).open("w")
     faulthandler.register(signal.SIGUSR1, stack)
+    os.fsync = lambda descriptor: None  # as the process that starts the ranks does
     torch.set_num_threads(1)
     # Its workers are to be started as those of any other process are.
     multiprocessing.set_start_method(multiprocessing.get_all_start_methods()[0], force=True)
     os.environ["OMP_NUM_THREADS"] = "1"  # or Accelerate would set the number of threads
     if num_processes > 1:
-        _join(rank, num_processes, folder, timeout)
+        join(rank, num_processes, folder, timeout)
     while True:
         try:
             function, args, kwargs = connection.recv()
@@ -192,7 +193,7 @@ def _serve(connection: Connection, rank: int, num_processes: int, folder: Path, 
         connection.send(answer)
 
 
-def _join(rank: int, num_processes: int, folder: Path, timeout: float) -> None:
+def join(rank: int, num_processes: int, folder: Path, timeout: float) -> None:
     """Join the process group that Accelerate will find, with the environment that a launcher sets."""
     for name, value in (("RANK", rank), ("WORLD_SIZE", num_processes)):
         os.environ[name] = os.environ[f"LOCAL_{name}"] = str(value)

@@ -1,10 +1,15 @@
-"""Interrupt a run: after a step, or as SIGTERM does, by a checkpoint of its handler in an event of choice."""
+"""Interrupt a run: after a step, as SIGTERM does, by a checkpoint of its handler, or in the middle of a save."""
 
+import contextlib
 from pathlib import Path
 
 from transformers import Trainer, TrainerCallback
 
 from exact_resume.matrix.scenarios import Scenario
+
+
+class Interrupted(BaseException):
+    """The end of a run, which nothing in a training handles."""
 
 
 class RequestCheckpoint(TrainerCallback):
@@ -48,6 +53,22 @@ def train_until_sigterm(scenario: Scenario, folder: Path, step: int) -> Trainer:
     trainer = scenario.make_trainer(folder, save_strategy="no", enable_jit_checkpoint=True)
     trainer.add_callback(RequestCheckpoint(trainer, scenario.interrupt_event, step))
     trainer.train()
+    return trainer
+
+
+def train_until_save(scenario: Scenario, folder: Path, step: int) -> Trainer:
+    """Train until the save of the checkpoint that follows step `step` has written some of its files."""
+    trainer = scenario.make_trainer(folder)
+    save_rng_state = trainer._save_rng_state
+
+    def interrupt(output_dir: str) -> None:
+        if trainer.state.global_step > step:
+            raise Interrupted
+        save_rng_state(output_dir)
+
+    trainer._save_rng_state = interrupt
+    with contextlib.suppress(Interrupted):
+        trainer.train()
     return trainer
 
 

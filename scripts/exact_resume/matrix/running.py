@@ -18,7 +18,7 @@ from transformers import Trainer
 
 from exact_resume.matrix import breaking
 from exact_resume.matrix.compare import first_divergence
-from exact_resume.matrix.interrupting import train_until_sigterm
+from exact_resume.matrix.interrupting import train_until_save, train_until_sigterm
 from exact_resume.matrix.recording import Event, Recorder, digest
 from exact_resume.matrix.scenarios import SCENARIOS, Scenario
 
@@ -31,7 +31,7 @@ class NotDeterministic(Exception):
 
 
 def train(
-    scenario: Scenario, folder: Path, checkpoint: Path | None = None, save: bool = True, **arguments
+    scenario: Scenario, folder: Path, checkpoint: Path | bool | None = None, save: bool = True, **arguments
 ) -> list[Event]:
     """
     Run the scenario's training, from the beginning or from `checkpoint`, and return what was recorded.
@@ -39,7 +39,7 @@ def train(
     Args:
         scenario: What to train.
         folder: Where checkpoints are written.
-        checkpoint: The checkpoint to resume from.
+        checkpoint: The checkpoint to resume from; `True` for the newest in `folder`.
         save: Whether to write checkpoints.
         arguments: `TrainingArguments` of this run only.
     """
@@ -54,7 +54,7 @@ def train(
     recorder = Recorder(trainer, scenario.compares_summary)
     if scenario.seed_before_training and checkpoint is not None:
         torch.manual_seed(_runs)
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    trainer.train(resume_from_checkpoint=str(checkpoint) if isinstance(checkpoint, Path) else checkpoint)
     release_workers(trainer)
     return recorder.events
 
@@ -160,6 +160,8 @@ def _resume(
 ) -> dict[str, Any]:
     """Resume from the golden run's checkpoint at `chain[0]`, from that run's checkpoint at `chain[1]`, and so on."""
     folder = work / "golden"
+    if scenario.interrupts_save:
+        return _resume_from_newest(scenario, golden, work / f"interrupted-{chain[0]}", chain, run)
     if scenario.interrupt_event is not None:
         folder = work / f"interrupted-{chain[0]}"
         release_workers(train_until_sigterm(scenario, folder, chain[0]))
@@ -170,6 +172,19 @@ def _resume(
         if divergence is not None:
             break
     return _outcome(chain, divergence)
+
+
+def _resume_from_newest(
+    scenario: Scenario, golden: list[Event], folder: Path, chain: list[int], run: Callable[..., list[Event]]
+) -> dict[str, Any]:
+    release_workers(train_until_save(scenario, folder, chain[0]))
+    try:
+        events = run(scenario, folder, True, save=False)
+    except Exception as error:  # what an incomplete checkpoint leads to
+        message = f"the newest checkpoint cannot be resumed from: {type(error).__name__}: {error}"
+        divergence = {"step": chain[0], "micro_batch": None, "stream": "checkpoint", "message": message}
+        return _outcome(chain, divergence)
+    return _outcome(chain, first_divergence(golden, events, chain[0]))
 
 
 def _resume_in_fresh_processes(scenario: Scenario, golden: list[Event], work: Path, step: int) -> dict[str, Any]:

@@ -9,6 +9,9 @@ import platform
 import sys
 import warnings
 
+SYNC_VARIABLE = "EXACT_RESUME_SYNC"
+"""Set where what is written is to be brought to disk, as `bench` wants it."""
+
 
 def describe() -> dict[str, object]:
     """What a result depends on besides the tree."""
@@ -52,6 +55,9 @@ def main() -> None:
 
     # The server that forkserver workers are forked from imports once what each of them needs.
     multiprocessing.set_forkserver_preload(["exact_resume.matrix.running"])
+    # No checkpoint of these has to outlast the machine, and waiting for its disk takes longer than the training.
+    if SYNC_VARIABLE not in os.environ:
+        os.fsync = lambda descriptor: None
     # One thread, so that a sum is not split in another way on a busy machine.
     torch.set_num_threads(1)
     # The Trainer collects garbage at each start; what was imported need not be looked at every time.

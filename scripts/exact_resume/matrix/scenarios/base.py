@@ -19,6 +19,7 @@ RESTORE, PER_STEP, WORKERS = "restore-order", "per-step-rng-checkpoints", "worke
 POSITION, LOGS, GENERATORS = "stored-position", "logged-values", "pipeline-generators"
 ITERABLE, LAZY = "iterable-datasets", "lazy-samplers"
 DEVICES, CONVERSIONS = "device-rng-states", "weight-conversions"
+COMPLETE = "complete-checkpoints"
 
 # The names of the training arguments that the release has.
 ARGUMENTS = {argument.name for argument in fields(TrainingArguments)}
@@ -97,6 +98,8 @@ class Scenario:
         saves_when_resumed: Whether a resumed run must write checkpoints, as `load_best_model_at_end` does.
         interrupt_event: The event, such as "on_step_begin", at which the handler of SIGTERM takes the checkpoints, one
             in each interrupted run; `None` if the golden run saves them itself.
+        interrupts_save: Whether the run ends in the middle of the save that follows the interrupt, and is resumed from
+            the newest checkpoint, whichever that is.
         num_processes: Number of ranks.
         requires: Packages without which the scenario is skipped.
         lacks: What this release lacks to run the scenario, which is then skipped; `None` if nothing.
@@ -121,6 +124,7 @@ class Scenario:
     compares_summary: bool = False
     saves_when_resumed: bool = False
     interrupt_event: str | None = None
+    interrupts_save: bool = False
     num_processes: int = 1
     requires: tuple[str, ...] = ()
     lacks: str | None = None

@@ -7,6 +7,7 @@ from transformers import EarlyStoppingCallback
 from exact_resume.matrix import pieces
 from exact_resume.matrix.scenarios.base import (
     ALL,
+    COMPLETE,
     DROPOUT,
     GENERATORS,
     LOGS,
@@ -190,6 +191,15 @@ def scenarios() -> list[Scenario]:
             )
             for event in ("on_save", "on_epoch_end")
         ],
+        _scenario(
+            "interrupted_save",
+            "ended in the middle of a save",
+            COMPLETE,
+            interrupts=(2, 7),
+            interrupts_save=True,
+            tier="core",
+            **noisy,
+        ),
         *[
             _scenario(
                 f"sigterm_{event}",
