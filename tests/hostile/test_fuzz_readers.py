@@ -1,8 +1,4 @@
-"""
-Files that may hold anything, where something reads them: each is read, or refused in words; nothing else happens.
-
-`EXACT_RESUME_EXAMPLES` and `EXACT_RESUME_RANDOM` are as in `tests/matrix/test_random_configurations.py`.
-"""
+"""Files that may hold anything, where something reads them: each is read, or refused in words, and nothing else."""
 
 import argparse
 import copy
@@ -13,7 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exact_resume import (
@@ -32,15 +28,8 @@ from exact_resume.gate import command, render
 from exact_resume.gate import results as gate_results
 from exact_resume.journal_file import Header, Writer
 
-EXAMPLES = int(os.environ.get("EXACT_RESUME_EXAMPLES", "24"))
-SETTINGS = settings(
-    max_examples=3 * EXAMPLES,
-    deadline=None,
-    derandomize=os.environ.get("EXACT_RESUME_RANDOM") != "1",
-    database=None,
-    phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
-)
+EXAMPLES = settings.default.max_examples
+SETTINGS = settings(max_examples=3 * EXAMPLES)
 PATCHES = Path(__file__).resolve().parents[2] / "patches"
 
 HOSTILE_TEXTS = ["", "\x1b[2J", "\ud800", "a\nb", "../..", "<script>", "]]>", "`|@all", "1e999", "x" * 300, "base"]

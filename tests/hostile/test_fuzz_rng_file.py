@@ -1,8 +1,4 @@
-"""
-RNG files that may hold anything: a patched Trainer loads them or says that they are damaged, and runs nothing of them.
-
-`EXACT_RESUME_EXAMPLES` and `EXACT_RESUME_RANDOM` are as in `tests/matrix/test_random_configurations.py`.
-"""
+"""RNG files that may hold anything: a patched Trainer loads them or calls them damaged, and runs nothing of them."""
 
 import builtins
 import importlib
@@ -20,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exact_resume import trees
@@ -28,15 +24,8 @@ from exact_resume import trees
 RELEASE = "5.23.0"
 MODULE = "transformers.trainer_rng_state"
 NAMES = {"python", "numpy", "cpu", "exact_resume", "checksum"}
-EXAMPLES = int(os.environ.get("EXACT_RESUME_EXAMPLES", "24"))
-SETTINGS = settings(
-    max_examples=10 * EXAMPLES,
-    deadline=None,
-    derandomize=os.environ.get("EXACT_RESUME_RANDOM") != "1",
-    database=None,
-    phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
-)
+EXAMPLES = settings.default.max_examples
+SETTINGS = settings(max_examples=10 * EXAMPLES)
 pytestmark = [
     pytest.mark.skipif(transformers.__version__ != RELEASE, reason=f"transformers {RELEASE} is not installed"),
     pytest.mark.filterwarnings("ignore:Detected pickle protocol"),

@@ -17,6 +17,8 @@ from exact_resume.matrix import pieces
 from exact_resume.matrix.recording import Recorder
 from exact_resume.matrix.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Two epochs of three update steps, each of two micro-batches.
 NOISY = replace(SCENARIOS["accumulation_2"], dataset=partial(pieces.NoisyDataset, 24, ("torch", "numpy", "python")))
 ARGUMENTS = {"num_train_epochs": 2, "save_strategy": "no", "logging_strategy": "no"}
@@ -39,15 +41,6 @@ def differing(a, b):
         for step in sorted(a.steps.keys() | b.steps.keys())
         if a.steps[step] != b.steps[step]
     }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """So that a sum is not split in another way on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from exact_resume.matrix.rng_states import MOST_WORDS, rng_states, words_between
 from exact_resume.matrix.running import train
 from exact_resume.matrix.scenarios import SCENARIOS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def _events(*values, step=2, stream="data", what="micro-batch"):
     return [Event(step, micro_batch, stream, what, value) for micro_batch, value in enumerate(values)]
@@ -179,15 +181,6 @@ class Disturb(TrainerCallback):
 
 def _add_to(tensor, index):
     tensor[index] += 1
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """So that a sum is not split in another way on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

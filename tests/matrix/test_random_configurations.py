@@ -1,22 +1,18 @@
 """
 Random configurations: resumed along a random chain of interrupts, each is exact on the patched tree.
 
-Set in the environment:
-
-- `EXACT_RESUME_EXAMPLES`: how many are drawn, shared out among the tests; 24 without it, and 200 is the long form.
-- `EXACT_RESUME_RANDOM=1`: draw others in each run; without it, they are always the same.
-- `EXACT_RESUME_FEATURES`: features, with commas, that are drawn though `random_configurations.FEATURES` has them off.
+`EXACT_RESUME_FEATURES` in the environment are features, with commas, that are drawn though
+`random_configurations.FEATURES` has them off. `tests/conftest.py` has what else can be set there.
 
 A failing example is shrunk and printed as `Configuration(...)`. To keep it, give it a name in `scenarios/kept.py`.
 """
 
 import json
-import os
 import random
 from collections import Counter
 
 import pytest
-from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import Phase, find, given, settings
 
 from exact_resume.matrix.random_configurations import (
     COLLATORS,
@@ -35,16 +31,8 @@ from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.matrix.scenarios.configurations import Configuration
 from exact_resume.trees import PATCHED, STOCK
 
-EXAMPLES = int(os.environ.get("EXACT_RESUME_EXAMPLES", "24"))
-SETTINGS = settings(
-    deadline=None,
-    derandomize=os.environ.get("EXACT_RESUME_RANDOM") != "1",
-    database=None,
-    phases=[Phase.generate, Phase.shrink],
-    # A training takes as long as it takes.
-    suppress_health_check=[HealthCheck.too_slow],
-)
-ONLY_DRAW = settings(SETTINGS, phases=[Phase.generate])
+EXAMPLES = settings.default.max_examples
+ONLY_DRAW = settings(phases=[Phase.generate])
 # Shrinking takes up to five minutes.
 TIMEOUT = pytest.mark.timeout(600 + 5 * EXAMPLES)
 
@@ -71,21 +59,21 @@ def _divergence(matrix, tree, configuration):
 
 
 @TIMEOUT
-@settings(SETTINGS, max_examples=max(1, EXAMPLES // 2))
+@settings(max_examples=max(1, EXAMPLES // 2))
 @given(configuration=configurations(workers=(0,)))
 def test_resume_is_exact_when_the_main_process_loads(matrix, configuration):
     assert _divergence(matrix, PATCHED, configuration) is None
 
 
 @TIMEOUT
-@settings(SETTINGS, max_examples=max(1, EXAMPLES // 3))
+@settings(max_examples=max(1, EXAMPLES // 3))
 @given(configuration=configurations(workers=(1, 2, 3)))
 def test_resume_is_exact_when_workers_load(matrix, configuration):
     assert _divergence(matrix, PATCHED, configuration) is None
 
 
 @TIMEOUT
-@settings(SETTINGS, max_examples=max(1, EXAMPLES // 6))
+@settings(max_examples=max(1, EXAMPLES // 6))
 @given(configuration=configurations(features=frozenset(FEATURES)))
 def test_an_uninterrupted_run_is_the_same_with_and_without_the_patch(matrix, configuration):
     """Of every feature, also of those that no patch makes exact yet."""

@@ -1,28 +1,17 @@
-"""
-Random trees: apply and revert do their work or refuse it, and never do anything else.
-
-`EXACT_RESUME_EXAMPLES` and `EXACT_RESUME_RANDOM` are as in `tests/matrix/test_random_configurations.py`.
-"""
+"""Random trees: apply and revert do their work or refuse it, and never do anything else."""
 
 import os
 import shutil
 import stat
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exact_resume import cli, patching
 from exact_resume.errors import Finding, UsageError
 
-EXAMPLES = int(os.environ.get("EXACT_RESUME_EXAMPLES", "24"))
-SETTINGS = settings(
-    deadline=None,
-    derandomize=os.environ.get("EXACT_RESUME_RANDOM") != "1",
-    database=None,
-    phases=[Phase.explicit, Phase.generate, Phase.shrink],
-    suppress_health_check=list(HealthCheck),
-)
+EXAMPLES = settings.default.max_examples
 TIMEOUT = pytest.mark.timeout(600 + 5 * EXAMPLES)
 
 INIT = "src/transformers/__init__.py"
@@ -178,7 +167,7 @@ def made_anew(world, stage):
 
 
 @TIMEOUT
-@settings(SETTINGS, max_examples=2 * EXAMPLES)
+@settings(max_examples=2 * EXAMPLES)
 @given(made=st.lists(changes, min_size=1, max_size=4))
 def test_a_folder_is_patched_and_restored_or_refused_unchanged(world, made):
     made_anew(world, world.stages[0])
@@ -186,7 +175,7 @@ def test_a_folder_is_patched_and_restored_or_refused_unchanged(world, made):
 
 
 @TIMEOUT
-@settings(SETTINGS, max_examples=max(1, EXAMPLES // 2))
+@settings(max_examples=max(1, EXAMPLES // 2))
 @given(made=st.lists(changes, min_size=1, max_size=4))
 def test_a_repository_is_patched_and_restored_or_refused_unchanged(fork, made):
     made_anew(fork, fork.stages[0])
@@ -213,7 +202,7 @@ words = st.sampled_from([*COMMANDS, *OPTIONS, *VALUES])
 
 
 @TIMEOUT
-@settings(SETTINGS, max_examples=2 * EXAMPLES)
+@settings(max_examples=2 * EXAMPLES)
 @given(command=st.sampled_from(COMMANDS), arguments=st.lists(words, max_size=3))
 def test_no_arguments_are_a_fault_of_the_tool(world, monkeypatch, command, arguments):
     monkeypatch.chdir(world.tree)
