@@ -36,12 +36,23 @@ def test_signals(patched, tmp_path):
     faults = [
         Fault("group", signal=9),
         Fault("worker", signal=9, hits_child=True),
-        Fault("full", {"kind": "full", "step": 16, "at": 100}),
+        Fault("limit", {"kind": "limit", "step": 16, "at": 100}),
     ]
     golden.seconds /= 20  # so that none comes too late, whatever else the machine does
     rows = run_with_faults(patched, case, golden, faults, tmp_path, rng)
     assert [row["outcome"] for row in rows] == ["killed", "failed", "failed"]
     assert rows[-1]["saved"] == 15
+
+
+def test_a_file_system_that_is_full(patched, tmp_path):
+    if patched.file_system is None:
+        pytest.skip(patched.skipped["full file system"])
+    case = NAMED["noise"]
+    golden = make_golden(patched, case, tmp_path, ())
+    *_, faults = chosen_faults(case, {4: 1, 6: 1}, can_fill=True)
+    rows = run_with_faults(patched, case, golden, faults, tmp_path, random.Random(0))
+    assert [(row["outcome"], row["saved"]) for row in rows] == [("failed", 3), ("failed", 5)]
+    assert not any(patched.file_system.iterdir())
 
 
 def test_a_rank_that_is_killed(patched, tmp_path):
@@ -106,7 +117,7 @@ def test_what_is_not_right_is_noticed(attempt, newest, said):
 
 
 def test_every_moment_is_hit():
-    faults = [fault.inside for run in chosen_faults(NAMED["noise"], {4: 5, 6: 4}) for fault in run]
+    faults = [fault.inside for run in chosen_faults(NAMED["noise"], {4: 5, 6: 4}, can_fill=False) for fault in run]
     assert sorted(fault["at"] for fault in faults if fault["kind"] == "kill") == [1, 2, 3, 4, 5]
     assert sorted(fault["at"] for fault in faults if fault["kind"] == "error") == [1, 2, 3, 4]
 

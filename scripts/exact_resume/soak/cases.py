@@ -71,15 +71,18 @@ CASES = (
 )
 # The steps whose saves are interrupted at every moment, so late that each removes an older checkpoint.
 STEPS = (4, 6)
+# What is left on a full file system, which gives room by the page; checkpoints need more.
+PAGES, PAGE = 6, 4096
 
 
-def chosen_faults(case: Case, moments: dict[int, int]) -> Iterator[list[Fault]]:
+def chosen_faults(case: Case, moments: dict[int, int], can_fill: bool) -> Iterator[list[Fault]]:
     """
     Yield the faults of runs that together are killed at every moment of a save, and fail at every moment of another.
 
     Args:
         case: What is trained.
         moments: The number of moments of the saves of `STEPS`.
+        can_fill: Whether there is a file system that can be filled.
     """
     first, second = STEPS
     # A checkpoint that replaces a complete one has more moments.
@@ -100,10 +103,18 @@ def chosen_faults(case: Case, moments: dict[int, int]) -> Iterator[list[Fault]]:
         for number in numbers:
             other = {"kind": "kill", "step": first, "at": number, "rank": 1}
             yield [Fault(f"killed at moment {number} of the save of step {first} by rank 1", other)]
+    for pages in range(PAGES if can_fill else 0):
+        yield [_full(step, pages) for step in STEPS]
 
 
-def random_faults(case: Case, rng: random.Random) -> list[Fault]:
-    """The faults of one run, of kinds and at times that are drawn."""
+def _full(step: int, pages: int) -> Fault:
+    room = pages * PAGE
+    inside = {"kind": "full", "step": step, "at": room}
+    return Fault(f"{room} bytes left on the file system at the save of step {step}", inside)
+
+
+def random_faults(case: Case, rng: random.Random, can_fill: bool) -> list[Fault]:
+    """The faults of one run, of kinds and at times that are drawn; as `chosen_faults`."""
     kinds = [
         Fault("SIGKILL of the process group", signal=signal.SIGKILL),
         Fault("SIGTERM", signal=signal.SIGTERM),
@@ -112,6 +123,8 @@ def random_faults(case: Case, rng: random.Random) -> list[Fault]:
         name = "rank" if case.num_processes > 1 else "worker"
         kinds.append(Fault(f"SIGKILL of one {name}", signal=signal.SIGKILL, hits_child=True, seed=rng.randrange(1000)))
     # A file of that size is in every checkpoint of the scenarios.
-    full = {"kind": "full", "step": rng.choice((2, 4, 6, 8)), "at": rng.randrange(1, 1000)}
-    kinds.append(Fault(f"no room for more than {full['at']} bytes at the save of step {full['step']}", full))
+    limit = {"kind": "limit", "step": rng.choice((2, 4, 6, 8)), "at": rng.randrange(1, 1000)}
+    kinds.append(Fault(f"no file of more than {limit['at']} bytes at the save of step {limit['step']}", limit))
+    if can_fill:
+        kinds.append(_full(rng.choice((2, 4, 6, 8)), rng.randrange(PAGES)))
     return [rng.choice(kinds) for _ in range(rng.randrange(1, 4))]

@@ -83,8 +83,8 @@ def soak(server: Server, kills: int, seed: int, cases: list[Case]) -> dict[str, 
     first are made if `kills` is large enough.
 
     Returns:
-        `kills`, `runs`, faults that came `too_late`, the counts `by_case` and `by_fault`, the reasons why cases were
-        `skipped`, and `failures`, as text.
+        `kills`, `runs`, faults that came `too_late`, the counts `by_case` and `by_fault`, the reasons why cases, or a
+        full file system, were `skipped`, and `failures`, as text.
 
     Raises:
         Finding: a run that is not killed fails already.
@@ -99,10 +99,13 @@ def soak(server: Server, kills: int, seed: int, cases: list[Case]) -> dict[str, 
             raise UsageError(f"nothing can be run on this tree: {'; '.join(server.skipped.values())}; choose --tree")
         cases = [case for case in cases if case.name not in server.skipped]
         goldens = {case.name: make_golden(server, case, work, STEPS) for case in cases}
-        chosen = [(case, faults) for case in cases for faults in chosen_faults(case, goldens[case.name].moments)]
+        can_fill = server.file_system is not None
+        chosen = [
+            (case, faults) for case in cases for faults in chosen_faults(case, goldens[case.name].moments, can_fill)
+        ]
         rng.shuffle(chosen)
         while results["kills"] < kills:
-            case, faults = chosen.pop() if chosen else _random(cases, rng)
+            case, faults = chosen.pop() if chosen else _random(cases, rng, can_fill)
             _count(results, server, case, goldens[case.name], faults, work, rng)
             runs.say(f"{results['kills']}/{kills} kills, {len(results['failures'])} failures: {case.name}")
     finally:
@@ -110,9 +113,9 @@ def soak(server: Server, kills: int, seed: int, cases: list[Case]) -> dict[str, 
     return {**results, "by_case": dict(results["by_case"]), "by_fault": dict(results["by_fault"])}
 
 
-def _random(cases: list[Case], rng: random.Random) -> tuple[Case, list]:
+def _random(cases: list[Case], rng: random.Random, can_fill: bool) -> tuple[Case, list]:
     case = rng.choice(cases)
-    return case, random_faults(case, rng)
+    return case, random_faults(case, rng, can_fill)
 
 
 def _count(

@@ -4,6 +4,7 @@ import errno
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ import torch
 
 from exact_resume.matrix.interrupting import RequestCheckpoint
 
-KILL, ERROR, FULL = "kill", "error", "full"
+KILL, ERROR, LIMIT, FULL = "kill", "error", "limit", "full"
+# Bytes of the file system that is filled, when it is not.
+ROOM = 2**28
 EVENTS = ("open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir")
 WRITES = set("wax+")
 
@@ -80,6 +83,14 @@ def fail() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def leave_room(file_system: Path, room: int) -> None:
+    """Give a tmpfs, in a namespace of this user's, the size of what is on it, and `room` bytes."""
+    status = os.statvfs(file_system)
+    # Size 0 would be no limit.
+    size = max(1, (status.f_blocks - status.f_bfree) * status.f_frsize + room)
+    subprocess.run(["mount", "-o", f"remount,size={size}", file_system], check=True)
+
+
 def prepare(trainer, folder: Path, fault: dict[str, Any], log: Callable[[dict], None]) -> None:
     """
     Arrange for a fault in a training that is about to begin, and log what it saves.
@@ -87,15 +98,19 @@ def prepare(trainer, folder: Path, fault: dict[str, Any], log: Callable[[dict], 
     Args:
         trainer: The trainer.
         folder: Its output folder.
-        fault: `kind`, one of "kill", "error" and "full"; `step`, at whose save it happens; `at`, the number of the
-            moment, or, of "full", the size that no file can exceed; `event`, at which the handler of SIGTERM saves the
-            checkpoint of this step once more, if the fault is to hit that. Empty for none.
+        fault: `kind`, one of "kill", "error", "limit" and "full"; `step`, at whose save it happens; `at`, the number
+            of the moment, or, of "limit", the size that no file can exceed, or, of "full", the bytes that are left on
+            the file system, which is mounted at the parent of `folder`; `event`, at which the handler of SIGTERM saves
+            the checkpoint of this step once more, if the fault is to hit that. Empty for none.
         log: Takes a line of the log.
     """
     save, moments = trainer._save_checkpoint, Moments(folder)
     kind, event = fault.get("kind"), fault.get("event")
     moments.act = {KILL: kill, ERROR: fail}.get(kind, lambda: None)
     moments.at = fault.get("at", 0)
+    file_system = folder.parent if os.path.ismount(folder.parent) else None
+    if file_system is not None:  # an attempt before this one may have filled it
+        leave_room(file_system, ROOM)
     if event is not None:
         request = RequestCheckpoint(trainer, event, fault["step"])
         trainer.add_callback(request)
@@ -111,8 +126,10 @@ def prepare(trainer, folder: Path, fault: dict[str, Any], log: Callable[[dict], 
         step = trainer.state.global_step
         # One that was interrupted before is not hit again.
         is_hit = step == fault.get("step") and event is None and not (folder / f"checkpoint-{step}").is_dir()
-        if is_hit and kind == FULL:
+        if is_hit and kind == LIMIT:
             resource.setrlimit(resource.RLIMIT_FSIZE, (fault["at"], resource.RLIM_INFINITY))
+        elif is_hit and kind == FULL:
+            leave_room(file_system, fault["at"])
         elif is_hit:
             moments.arm()
         save(model, trial)

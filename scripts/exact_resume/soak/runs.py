@@ -83,10 +83,12 @@ def run_with_faults(
         Failure: An attempt cannot be resumed, hangs, differs from the golden run, or has lost a checkpoint.
     """
     folder, newest, rows = Path(tempfile.mkdtemp(dir=work)), 0, []
+    is_filled = any(fault.inside.get("kind") == "full" for fault in faults)
+    output = server.file_system / folder.name if is_filled else folder / "run"
     for number, fault in enumerate([*faults, None, None]):
         delay = rng.uniform(0.0, golden.seconds) * (1 - newest / golden.steps)
         try:
-            attempt = server.attempt(case, folder / "run", folder / f"log-{number}", fault, delay)
+            attempt = server.attempt(case, output, folder / f"log-{number}", fault, delay)
             resumed = _check(attempt, golden, newest)
         except Failure as failure:
             done = f"attempt {number} ({fault.name if fault else 'no fault'}) after {_names(rows)}"

@@ -1,8 +1,13 @@
-"""Fork attempts from a process that has imported everything: a JSON request a line on stdin, two answers on stdout."""
+"""
+Fork attempts from a process that has imported everything: a JSON request a line on stdin, two answers on stdout.
+
+With a folder as argument, it mounts a file system there that can be filled, and which only it and its attempts see.
+"""
 
 import gc
 import json
 import os
+import subprocess
 import sys
 import warnings
 
@@ -16,8 +21,11 @@ def main() -> None:
     import torch
 
     from exact_resume.matrix.serve import describe
-    from exact_resume.soak import attempt
+    from exact_resume.soak import attempt, faults
     from exact_resume.soak.cases import CASES
+
+    for folder in sys.argv[1:]:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={faults.ROOM}", "tmpfs", folder], check=True)
 
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"

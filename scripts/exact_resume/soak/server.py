@@ -21,6 +21,8 @@ from exact_resume.soak.processes import children
 # Seconds after which an attempt hangs; on a busy machine, most take less than two.
 TIMEOUT = 120.0
 START_TIMEOUT = 300.0
+# A process in which a user may mount file systems, which no other process sees.
+NAMESPACE = ("unshare", "--map-root-user", "--mount")
 
 
 class Failure(Finding):
@@ -63,13 +65,18 @@ class Server:
 
     Attributes:
         environment: What results depend on besides the tree.
-        skipped: The cases that cannot be run on the tree, with the reasons.
+        skipped: The cases that cannot be run on the tree, with the reasons, and so for a full file system.
+        file_system: Where the attempts, and they only, see one that can be filled; `None` if there can be none.
     """
 
     def __init__(self, tree: Path, python: Path):
         self._errors = tempfile.TemporaryFile()
+        self._mount_point = tempfile.TemporaryDirectory(prefix="soak-")
+        refusal = _refusal_to_mount(self._mount_point.name)
+        self.file_system = None if refusal else Path(self._mount_point.name)
+        command = [str(python), "-m", "exact_resume.soak.serve"]
         self._process = subprocess.Popen(
-            [str(python), "-m", "exact_resume.soak.serve"],
+            command if refusal else [*NAMESPACE, *command, self._mount_point.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -80,6 +87,8 @@ class Server:
             greeting = self._answer(START_TIMEOUT)
             self.environment: dict[str, Any] = greeting["environment"]
             self.skipped: dict[str, str] = greeting["skipped"]
+            if refusal:
+                self.skipped["full file system"] = refusal
         except BaseException:
             self.close()
             raise
@@ -159,12 +168,23 @@ class Server:
             self._process.wait()
         self._process.stdout.close()
         self._errors.close()
+        self._mount_point.cleanup()
 
     def __enter__(self) -> "Server":
         return self
 
     def __exit__(self, *details) -> None:
         self.close()
+
+
+def _refusal_to_mount(folder: str) -> str | None:
+    """Why no file system can be mounted in a namespace of this user's, or `None`."""
+    try:
+        command = [*NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", folder]
+        result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    except OSError as error:
+        return f"unshare: {error.strerror}"
+    return None if result.returncode == 0 else (result.stderr.strip() or "unshare failed")
 
 
 def _send(pid: int, fault: Fault) -> bool:
