@@ -58,8 +58,9 @@ def groups(quick: bool) -> dict[str, Group]:
         "recording": Group(
             "Recording",
             (STOCK, OFF, PATCHED, STATEFUL, IN_BAND),
-            4 if quick else 40,  # many short runs, as those that are close in time are most alike
-            {"steps": 100 if quick else 200, "padded_steps": 20, "width": 1200},
+            4 if quick else 15,
+            # So many that what a process does once, such as to ask the system for memory, does not count.
+            {"steps": 200 if quick else 800, "padded_steps": 20, "width": 1200},
         ),
         "memory": Group("Memory", (STOCK, PATCHED), 1, {"steps": 2_000 if quick else 100_000}),
         "resuming": Group(

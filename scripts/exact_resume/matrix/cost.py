@@ -36,7 +36,7 @@ def step_ms(trainer: Trainer) -> tuple[float, float]:
 
     Returns:
         Milliseconds of a step, and of processor time in this process: the mean within each part of the run but the
-        first, of which the median, so that neither the start nor a moment in which others were busy counts.
+        first, of which the lower quartile, so that neither the start counts nor parts in which the machine was slow.
     """
     clock = _Clock()
     trainer.add_callback(clock)
@@ -45,7 +45,7 @@ def step_ms(trainer: Trainer) -> tuple[float, float]:
     size = len(clock.times) // PARTS
     marks = clock.times[size::size]
     parts = [(end[0] - begin[0], end[1] - begin[1]) for begin, end in itertools.pairwise(marks)]
-    taken, busy = (1000 * statistics.median(column) / size for column in zip(*parts, strict=True))
+    taken, busy = (1000 * statistics.quantiles(column)[0] / size for column in zip(*parts, strict=True))
     return taken, busy
 
 
