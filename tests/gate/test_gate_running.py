@@ -31,6 +31,9 @@ SERVER = """\
             child = subprocess.Popen(["sleep", "600"], process_group=0)
             with open(os.path.join(tree, "children"), "a") as children:
                 print(child.pid, file=children)
+            os.mkdir(os.path.join(os.environ["EXACT_RESUME_FOLDER"], "checkpoints"))
+            with open(os.path.join(tree, "folder"), "w") as folder:
+                folder.write(os.environ["EXACT_RESUME_FOLDER"])
             time.sleep(600)
         if name == "die":
             os.kill(os.getpid(), 9)
@@ -111,6 +114,7 @@ def test_a_scenario_that_hangs_is_killed_with_all_that_it_started(sides):
     assert done.cells["head", "hang"]["reason"] == "timed out: no answer within 1 s"
     assert done.cells["head", "a"]["status"] == "ok"
     assert gone(one["head"])
+    assert not Path((one["head"].folder / "folder").read_text()).exists()
 
 
 def test_a_tree_on_which_everything_hangs_is_given_up(sides):

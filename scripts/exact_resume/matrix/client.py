@@ -17,6 +17,8 @@ from exact_resume.environments import site_folders
 PACKAGE_PARENT = Path(__file__).parents[2]
 # Seconds, of a client with a time limit, for the imports; on a machine with one slow core they take a minute.
 START_TIMEOUT = 180.0
+# Names the folder for what a process keeps in files, which the client removes, as a process that is killed does not.
+FOLDER_VARIABLE = "EXACT_RESUME_FOLDER"
 
 
 def environment_for(tree: Path) -> dict[str, str]:
@@ -68,12 +70,13 @@ class Client:
         variables: Mapping[str, str] | None = None,
     ):
         self._errors = tempfile.TemporaryFile()
+        self._folder = tempfile.TemporaryDirectory(prefix="exact-resume-", ignore_cleanup_errors=True)
         self._process = subprocess.Popen(
             [str(python or sys.executable), "-m", "exact_resume.matrix.serve"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            env={**environment_for(tree), **(variables or {})},
+            env={**environment_for(tree), FOLDER_VARIABLE: self._folder.name, **(variables or {})},
             text=True,
             # So that what it starts can be found, also what has a process group of its own.
             start_new_session=timeout is not None,
@@ -162,6 +165,7 @@ class Client:
             _kill_session(self._process.pid)
         self._process.stdout.close()
         self._errors.close()
+        self._folder.cleanup()
 
     def __enter__(self) -> "Client":
         return self

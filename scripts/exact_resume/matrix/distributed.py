@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 from exact_resume.matrix import breaking
+from exact_resume.matrix.client import FOLDER_VARIABLE
 from exact_resume.matrix.recording import Event
 from exact_resume.matrix.running import train
 from exact_resume.matrix.scenarios import SCENARIOS, Scenario
@@ -56,7 +57,7 @@ class Ranks:
     def __init__(self, num_processes: int, timeout: float = TIMEOUT):
         self.timeout = timeout
         # For the rendezvous, which therefore needs no port, and for the stacks of hung ranks.
-        self._folder = tempfile.TemporaryDirectory(prefix="ranks-")
+        self._folder = tempfile.TemporaryDirectory(prefix="ranks-", dir=os.environ.get(FOLDER_VARIABLE))
         # The server that they are forked from imports transformers once.
         context = multiprocessing.get_context("forkserver")
         self._processes, self._connections = [], []

@@ -1,6 +1,7 @@
 """Run a scenario: golden, interrupted at every step, resumed and compared."""
 
 import contextlib
+import os
 import random
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ import torch
 from transformers import Trainer
 
 from exact_resume.matrix import breaking
+from exact_resume.matrix.client import FOLDER_VARIABLE
 from exact_resume.matrix.compare import first_divergence
 from exact_resume.matrix.interrupting import train_until_save, train_until_sigterm
 from exact_resume.matrix.recording import Event, Recorder, digest
@@ -114,7 +116,7 @@ def run_scenario(
     cell: dict[str, Any] = {"status": "ok", "reason": None, "resumes": []}
     if (reason := scenario.reason_to_skip()) is not None:
         return {**cell, "status": "skipped", "reason": reason, "seconds": 0.0, "golden": None}
-    work = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+    work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=os.environ.get(FOLDER_VARIABLE)))
     run, flip_a_byte, stack = train, breaking.flip_a_byte, contextlib.ExitStack()
     try:
         if scenario.num_processes > 1:

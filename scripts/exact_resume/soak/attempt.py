@@ -100,7 +100,8 @@ def run(name: str, folder: str, log: str, arguments: dict[str, Any], fault: dict
     num_processes = SCENARIOS[name].num_processes
     if num_processes == 1:
         return _report(lambda: train(name, Path(folder), Path(f"{log}.0"), arguments, fault))
-    with tempfile.TemporaryDirectory() as rendezvous:
+    # Beside the log, and so in a folder that is removed even where this process is killed.
+    with tempfile.TemporaryDirectory(dir=Path(log).parent) as rendezvous:
         ranks = []
         for rank in range(num_processes):
             own = fault if rank == fault.get("rank", 0) else {}
