@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 
 import torch
@@ -17,6 +18,8 @@ SCENARIO = "workers_2_prefetch_2_fork"
 # Of an epoch, at whose end the workers end, and others are started for the next one.
 STEPS_IN_EPOCH = 50
 SAMPLES = 40
+# Seconds; on a busy machine, the threads that close the queues of workers take longer to end than the workers.
+PATIENCE = 60.0
 
 
 class Sampling(TrainerCallback):
@@ -32,6 +35,9 @@ class Sampling(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         if round(state.epoch or 0) % self.every == 0:
+            for thread in threading.enumerate():
+                if thread.name == "QueueFeederThread":
+                    thread.join(PATIENCE)
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             sample = {
                 "step": state.global_step,
