@@ -29,6 +29,7 @@ class RequestCheckpoint(TrainerCallback):
         self.manager = next(c for c in callbacks if isinstance(c, JITCheckpointCallback)).jit_manager
         self.event = event
         self.step = step
+        self.has_begun = False
 
     def _request(self, event: str, is_time: bool) -> None:
         if self.event == event and is_time:
@@ -36,6 +37,10 @@ class RequestCheckpoint(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self._request("on_step_begin", state.global_step == self.step)
+        # A run that was resumed from where it is interrupted again does not come by what precedes the event.
+        is_again = not self.has_begun and state.global_step == self.step
+        self._request(self.event, is_again and self.event in ("on_step_end", "on_epoch_end"))
+        self.has_begun = True
 
     def on_step_begin(self, args, state, control, **kwargs):
         self._request("on_pre_optimizer_step", state.global_step == self.step)
@@ -48,15 +53,15 @@ class RequestCheckpoint(TrainerCallback):
         self._request("on_epoch_end" if is_last else "on_step_begin", state.global_step == self.step)
 
 
-def train_until_sigterm(scenario: Scenario, folder: Path, step: int) -> Trainer:
-    """Train until the callback takes a checkpoint in `scenario.interrupt_event`, `step` steps done."""
+def train_until_sigterm(scenario: Scenario, folder: Path, step: int, checkpoint: Path | None = None) -> Trainer:
+    """Train, from `checkpoint` if given, until the callback takes one in `scenario.interrupt_event` of a step."""
     trainer = scenario.make_trainer(folder, save_strategy="no", enable_jit_checkpoint=True)
     trainer.add_callback(RequestCheckpoint(trainer, scenario.interrupt_event, step))
-    trainer.train()
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     return trainer
 
 
-def train_until_save(scenario: Scenario, folder: Path, step: int) -> Trainer:
+def train_until_save(scenario: Scenario, folder: Path, step: int, resumes: bool = False) -> Trainer:
     """Train until the save of the checkpoint that follows step `step` has written some of its files."""
     trainer = scenario.make_trainer(folder)
     save_rng_state = trainer._save_rng_state
@@ -68,7 +73,7 @@ def train_until_save(scenario: Scenario, folder: Path, step: int) -> Trainer:
 
     trainer._save_rng_state = interrupt
     with contextlib.suppress(Interrupted):
-        trainer.train()
+        trainer.train(resume_from_checkpoint=resumes)
     return trainer
 
 

@@ -1,6 +1,7 @@
 """Run a scenario: golden, interrupted at every step, resumed and compared."""
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -18,6 +19,7 @@ import torch
 from transformers import Trainer
 
 from exact_resume.matrix import breaking
+from exact_resume.matrix.chains import SINGLE, chains_of, longer_chains
 from exact_resume.matrix.client import FOLDER_VARIABLE
 from exact_resume.matrix.compare import first_divergence
 from exact_resume.matrix.interrupting import train_until_save, train_until_sigterm
@@ -85,27 +87,19 @@ def train_in_fresh_process(scenario: Scenario, folder: Path, checkpoint: Path | 
     return [Event(**event) for event in torch.load(record, weights_only=True)]
 
 
-def chains_of(interrupts: list[int], num_processes: int = 1) -> list[list[int]]:
-    """Every single interrupt, then resumes of resumed runs: twice in one epoch, across an epoch, and three times."""
-    chains = [[step] for step in interrupts]
-    if num_processes > 1:
-        # Of the few interrupts, the first two are neighbours.
-        chains.append([interrupts[0], interrupts[1], interrupts[-1]])
-    elif len(interrupts) > 5:
-        first, second, last = interrupts[0], interrupts[1], interrupts[-1]
-        chains += [[first, second], [first, last], [first, second, last]]
-    return chains
-
-
 def run_scenario(
-    name: str, chains: list[list[int]] | None = None, fresh: list[int] | None = None, broken: str | None = None
+    name: str,
+    chains: list[list[int]] | str | None = None,
+    fresh: list[int] | None = None,
+    broken: str | None = None,
 ) -> dict[str, Any]:
     """
     Run a scenario on the installed transformers.
 
     Args:
         name: Name of the scenario.
-        chains: Interrupts to try, each a list of steps; every step and some chains by default.
+        chains: Interrupts to try, each a list of steps, or a kind that `chains.longer_chains` knows; every step and
+            some chains by default.
         fresh: Steps that are resumed in a fresh process as well, from the checkpoints of a golden run in another.
         broken: A state of which one byte is flipped in every checkpoint of the golden run; see `breaking.flip_a_byte`.
 
@@ -132,7 +126,9 @@ def run_scenario(
         last = max(event.step for event in golden) - 1
         if broken is not None:
             flip_a_byte(work / "golden", broken)
-        for chain in chains or chains_of(_interrupts(scenario, work / "golden", last), scenario.num_processes):
+        if not isinstance(chains, list):
+            chains = _chains(scenario, chains or SINGLE, work / "golden", last)
+        for chain in chains:
             cell["resumes"].append(_resume(scenario, golden, work, chain, run))
         for step in fresh or []:
             cell["resumes"].append(_resume_in_fresh_processes(scenario, golden, work, step))
@@ -146,11 +142,18 @@ def run_scenario(
     return cell
 
 
-def _interrupts(scenario: Scenario, golden: Path, last: int) -> list[int]:
+def _chains(scenario: Scenario, kind: str, golden: Path, last: int) -> list[list[int]]:
     """The steps after which a run of the scenario is interrupted: those at which a checkpoint was taken."""
-    if scenario.interrupts is not None:
-        return list(scenario.interrupts)
-    return [step for step in range(1, last) if (golden / f"checkpoint-{step}").is_dir()]
+    saved = [step for step in range(1, last + 1) if (golden / f"checkpoint-{step}").is_dir()]
+    if kind == SINGLE:
+        return chains_of(list(scenario.interrupts or [step for step in saved if step < last]), scenario.num_processes)
+    states = {step: json.loads((golden / f"checkpoint-{step}" / "trainer_state.json").read_text()) for step in saved}
+    ends = {step for step, state in states.items() if float(state["epoch"]).is_integer()}
+    # A scenario that is interrupted at the ends of epochs only cannot be interrupted elsewhere.
+    steps = sorted(ends) if {*(scenario.interrupts or saved)} <= ends else saved
+    if scenario.interrupts_save or scenario.interrupt_event in ("on_step_begin", "on_pre_optimizer_step"):
+        steps = [step for step in steps if step < last]  # which neither a step nor a save follows
+    return longer_chains(kind, steps, ends, repeats=scenario.interrupt_event is not None or scenario.interrupts_save)
 
 
 def _outcome(at: list[int], divergence: dict[str, Any] | None) -> dict[str, Any]:
@@ -161,32 +164,46 @@ def _resume(
     scenario: Scenario, golden: list[Event], work: Path, chain: list[int], run: Callable[..., list[Event]]
 ) -> dict[str, Any]:
     """Resume from the golden run's checkpoint at `chain[0]`, from that run's checkpoint at `chain[1]`, and so on."""
-    folder = work / "golden"
     if scenario.interrupts_save:
-        return _resume_from_newest(scenario, golden, work / f"interrupted-{chain[0]}", chain, run)
+        return _resume_from_newest(scenario, golden, work / f"interrupted-{_name(chain)}", chain, run)
+    folder = work / "golden"
     if scenario.interrupt_event is not None:
         folder = work / f"interrupted-{chain[0]}"
-        release_workers(train_until_sigterm(scenario, folder, chain[0]))
+        if not folder.exists():
+            release_workers(train_until_sigterm(scenario, folder, chain[0]))
     for position, step in enumerate(chain):
-        checkpoint, folder = folder / f"checkpoint-{step}", work / "-".join(map(str, chain[: position + 1]))
-        events = run(scenario, folder, checkpoint, save=position + 1 < len(chain))
-        divergence = first_divergence(golden, events, step)
-        if divergence is not None:
-            break
-    return _outcome(chain, divergence)
+        checkpoint, folder = folder / f"checkpoint-{step}", work / _name(chain[: position + 1])
+        following = chain[position + 1 :]
+        if following and scenario.interrupts_again:
+            folder = folder.with_name(f"{folder.name}-until-{following[0]}")
+            if not folder.exists():
+                release_workers(train_until_sigterm(scenario, folder, following[0], checkpoint))
+        elif not following or not folder.exists():  # else an earlier chain began like this one, and was exact so far
+            folder = folder if following else folder.with_name(f"{folder.name}-end")
+            events = run(scenario, folder, checkpoint, save=bool(following))
+            divergence = first_divergence(golden, events, step)
+            if divergence is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                return _outcome(chain, divergence)
+    return _outcome(chain, None)
+
+
+def _name(chain: list[int]) -> str:
+    return "-".join(map(str, chain))
 
 
 def _resume_from_newest(
     scenario: Scenario, golden: list[Event], folder: Path, chain: list[int], run: Callable[..., list[Event]]
 ) -> dict[str, Any]:
-    release_workers(train_until_save(scenario, folder, chain[0]))
     try:
+        for position, step in enumerate(chain):
+            release_workers(train_until_save(scenario, folder, step, resumes=position > 0))
         events = run(scenario, folder, True, save=False)
     except Exception as error:  # what an incomplete checkpoint leads to
         message = f"the newest checkpoint cannot be resumed from: {type(error).__name__}: {error}"
-        divergence = {"step": chain[0], "micro_batch": None, "stream": "checkpoint", "message": message}
+        divergence = {"step": chain[-1], "micro_batch": None, "stream": "checkpoint", "message": message}
         return _outcome(chain, divergence)
-    return _outcome(chain, first_divergence(golden, events, chain[0]))
+    return _outcome(chain, first_divergence(golden, events, chain[-1]))
 
 
 def _resume_in_fresh_processes(scenario: Scenario, golden: list[Event], work: Path, step: int) -> dict[str, Any]:

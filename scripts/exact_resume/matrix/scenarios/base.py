@@ -98,6 +98,7 @@ class Scenario:
         saves_when_resumed: Whether a resumed run must write checkpoints, as `load_best_model_at_end` does.
         interrupt_event: The event, such as "on_step_begin", at which the handler of SIGTERM takes the checkpoints, one
             in each interrupted run; `None` if the golden run saves them itself.
+        interrupts_again: Whether it takes those of resumed runs of a chain, too; else they save them themselves.
         interrupts_save: Whether the run ends in the middle of the save that follows the interrupt, and is resumed from
             the newest checkpoint, whichever that is.
         num_processes: Number of ranks.
@@ -124,6 +125,7 @@ class Scenario:
     compares_summary: bool = False
     saves_when_resumed: bool = False
     interrupt_event: str | None = None
+    interrupts_again: bool = False
     interrupts_save: bool = False
     num_processes: int = 1
     requires: tuple[str, ...] = ()

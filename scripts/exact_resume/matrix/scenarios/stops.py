@@ -2,17 +2,19 @@
 
 from functools import partial
 
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, Trainer
 
-from exact_resume.matrix import pieces
+from exact_resume.matrix import iterable_pieces, pieces
 from exact_resume.matrix.scenarios.base import (
     ALL,
     COMPLETE,
     DROPOUT,
     GENERATORS,
+    ITERABLE,
     LOGS,
     PER_STEP,
     POSITION,
+    WORKERS,
     Scenario,
     noise,
     worker_arguments,
@@ -38,6 +40,22 @@ EVENTS = (
 def with_evaluation() -> dict:
     """Makes the options of a trainer that evaluates."""
     return {"eval_dataset": pieces.NoisyDataset(6)}
+
+
+def with_two_evaluations() -> dict:
+    """Makes the options of a trainer that evaluates on two datasets."""
+    return {"eval_dataset": {"first": pieces.NoisyDataset(6), "second": pieces.NoisyDataset(5)}}
+
+
+class LaterEvaluationTrainer(Trainer):
+    """Evaluates on its first dataset only, and now and then on the second: workers start at different times."""
+
+    def evaluate(self, eval_dataset=None, *args, **kwargs):
+        """As that of `Trainer`."""
+        if eval_dataset is None:
+            names = ["first", *(["second"] if self.state.global_step in (10, 16) else [])]
+            return {key: value for name in names for key, value in self.evaluate(name, *args, **kwargs).items()}
+        return super().evaluate(eval_dataset, *args, **kwargs)
 
 
 def _scenario(name: str, title: str, fixed_by: str | None, **fields) -> Scenario:
@@ -117,6 +135,42 @@ def scenarios() -> list[Scenario]:
             interrupts=(1, 3, 6, 8),
             **evaluates,
         ),
+        *[
+            _scenario(
+                f"chain_{name}",
+                f"persistent workers, {title}",
+                POSITION,
+                arguments={**worker_arguments(2, persistent=True), **arguments},
+                interrupts=interrupts,
+                controls=interrupts,
+                **fields,
+            )
+            # In chains, a run has to pass on what it did not do itself: the last epoch evaluates once.
+            for name, title, arguments, interrupts, fields in (
+                ("by_epoch", "evaluation by epoch", BY_EPOCH, (13, 14), evaluates),
+                (
+                    "by_steps",
+                    "two datasets, evaluation by steps",
+                    {**BY_STEPS, "eval_steps": 4},
+                    (9, 13),
+                    {"trainer_options": with_two_evaluations},
+                ),
+                (
+                    "later",
+                    "a dataset that is evaluated later and seldom",
+                    BY_STEPS,
+                    (11, 13),
+                    {"trainer_options": with_two_evaluations, "trainer_class": LaterEvaluationTrainer},
+                ),
+                (
+                    "noise",
+                    "noise, evaluation by epoch, four epochs",
+                    {**BY_EPOCH, "num_train_epochs": 4},
+                    (7, 19),
+                    {"dataset": noise(*ALL, uses_worker_info=True), **evaluates},
+                ),
+            )
+        ],
         _scenario(
             "finished_run",
             "resumed after the last step, evaluate by epoch",
@@ -217,6 +271,54 @@ def scenarios() -> list[Scenario]:
                 ("on_pre_optimizer_step", PER_STEP, (1, 3, 4)),
                 ("on_step_end", LOGS, (1, 2, 3, 6)),
                 ("on_epoch_end", POSITION, (3, 6)),
+            )
+        ],
+        *[
+            _scenario(
+                f"sigterm_again_{event}",
+                f"2 persistent workers, checkpoints by the handler of SIGTERM in {event}, again and again",
+                WORKERS,
+                arguments={**BY_EPOCH, **worker_arguments(2, persistent=True), "gradient_accumulation_steps": 2},
+                callbacks=(partial(pieces.RandomAt, event),),
+                interrupt_event=event,
+                interrupts_again=True,
+                interrupts=interrupts,
+                **noisy,
+                **evaluates,
+            )
+            for event, interrupts in (
+                ("on_step_begin", (1, 3, 4)),
+                ("on_pre_optimizer_step", (1, 3, 4)),
+                ("on_step_end", (1, 2, 3, 6)),
+                ("on_epoch_end", (3, 6)),
+            )
+        ],
+        *[
+            _scenario(
+                f"sigterm_saves_{name}",
+                f"{title}: a checkpoint by the handler of SIGTERM, then by the run that is resumed from it",
+                fixed_by,
+                arguments={"gradient_accumulation_steps": 2, **arguments},
+                interrupt_event="on_step_end",
+                interrupts=(1, 2, 3, 6),
+                **{**noisy, **fields},
+            )
+            for name, title, fixed_by, arguments, fields in (
+                ("workers", "2 persistent workers", WORKERS, worker_arguments(2, persistent=True), {}),
+                (
+                    "by_epoch",
+                    "2 persistent workers, saved by epoch",
+                    WORKERS,
+                    {**worker_arguments(2, persistent=True), "save_strategy": "epoch"},
+                    {},
+                ),
+                (
+                    "stream",
+                    "an iterable dataset with a state_dict",
+                    ITERABLE,
+                    {},
+                    {"dataset": partial(iterable_pieces.PositionedStream, 22, ALL)},
+                ),
             )
         ],
     ]
