@@ -18,7 +18,7 @@ def chains_of(interrupts: list[int], num_processes: int = 1) -> list[list[int]]:
     return chains
 
 
-def longer_chains(kind: str, steps: list[int], ends: set[int], repeats: bool = False) -> list[list[int]]:
+def longer_chains(kind: str, steps: list[int], ends: set[int], repeats: int = 0) -> list[list[int]]:
     """
     Chains of two interrupts and of three.
 
@@ -26,7 +26,7 @@ def longer_chains(kind: str, steps: list[int], ends: set[int], repeats: bool = F
         kind: `THINNED`, which leaves out most, or `ALL`: every pair, and every three steps around the ends of epochs.
         steps: The steps after which a run may be interrupted, in order.
         ends: Those that end an epoch.
-        repeats: Whether a run may be interrupted at the step that it was resumed from.
+        repeats: How often a run may be interrupted again at the step that it was resumed from.
     """
     # What happens once an epoch, or ends with one, is lost around its end, if it is lost.
     near = [step for step in steps if {step - 1, step, step + 1} & ends or step in (steps[0], steps[-1])]
@@ -36,6 +36,6 @@ def longer_chains(kind: str, steps: list[int], ends: set[int], repeats: bool = F
         chains = [*pairwise(near), *zip(near, near[2:], near[4:], strict=False)]
         # The first and the last step of an epoch, also of one that is neither the first nor the last.
         chains += [(near[0], near[-1]), *zip(near[:-3:3], near[3::3], strict=False)]
-    if repeats:
-        chains += [(step, step) for step in steps] + [(step, step, step) for step in near]
-    return [list(chain) for chain in dict.fromkeys(chains) if repeats or len({*chain}) == len(chain)]
+    repeated = [(step,) * (times + 1) for times in range(1, repeats + 1) for step in (steps if times == 1 else near)]
+    rising = [chain for chain in chains if len({*chain}) == len(chain)]
+    return [list(chain) for chain in dict.fromkeys([*rising, *repeated])]

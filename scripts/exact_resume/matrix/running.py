@@ -153,7 +153,12 @@ def _chains(scenario: Scenario, kind: str, golden: Path, last: int) -> list[list
     steps = sorted(ends) if {*(scenario.interrupts or saved)} <= ends else saved
     if scenario.interrupts_save or scenario.interrupt_event in ("on_step_begin", "on_pre_optimizer_step"):
         steps = [step for step in steps if step < last]  # which neither a step nor a save follows
-    return longer_chains(kind, steps, ends, repeats=scenario.interrupt_event is not None or scenario.interrupts_save)
+    if scenario.interrupts_again or scenario.interrupts_save:
+        repeats = 2
+    else:
+        # What is left to do at the end of the step is to save, too.
+        repeats = int(scenario.interrupt_event == "on_step_end")
+    return longer_chains(kind, steps, ends, repeats)
 
 
 def _outcome(at: list[int], divergence: dict[str, Any] | None) -> dict[str, Any]:

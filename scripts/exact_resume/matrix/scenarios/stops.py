@@ -58,6 +58,16 @@ class LaterEvaluationTrainer(Trainer):
         return super().evaluate(eval_dataset, *args, **kwargs)
 
 
+class EvaluationInStepTrainer(Trainer):
+    """Evaluates in the middle of an update step, and logs nothing of it."""
+
+    def training_step(self, *args, **kwargs):
+        """As that of `Trainer`."""
+        if self.state.global_step == 1:
+            self.evaluation_loop(self.get_eval_dataloader(), "Evaluation")
+        return super().training_step(*args, **kwargs)
+
+
 def _scenario(name: str, title: str, fixed_by: str | None, **fields) -> Scenario:
     return Scenario(name, title, "stops", fixed_by, **{"model": DROPOUT, "tier": "suite", **fields})
 
@@ -293,6 +303,17 @@ def scenarios() -> list[Scenario]:
                 ("on_epoch_end", (3, 6)),
             )
         ],
+        _scenario(
+            "sigterm_evaluates",
+            "2 persistent workers, evaluation in a step, then the handler of SIGTERM in it",
+            WORKERS,
+            arguments=worker_arguments(2, persistent=True),
+            trainer_class=EvaluationInStepTrainer,
+            interrupt_event="on_pre_optimizer_step",
+            interrupts=(1, 2),
+            **noisy,
+            **evaluates,
+        ),
         *[
             _scenario(
                 f"sigterm_saves_{name}",
@@ -300,8 +321,7 @@ def scenarios() -> list[Scenario]:
                 fixed_by,
                 arguments={"gradient_accumulation_steps": 2, **arguments},
                 interrupt_event="on_step_end",
-                interrupts=(1, 2, 3, 6),
-                **{**noisy, **fields},
+                **{"interrupts": (1, 2, 3, 6), **noisy, **fields},
             )
             for name, title, fixed_by, arguments, fields in (
                 ("workers", "2 persistent workers", WORKERS, worker_arguments(2, persistent=True), {}),
@@ -319,6 +339,14 @@ def scenarios() -> list[Scenario]:
                     {},
                     {"dataset": partial(iterable_pieces.PositionedStream, 22, ALL)},
                 ),
+                (
+                    "stream_workers",
+                    "an iterable dataset, 2 persistent workers",
+                    ITERABLE,
+                    {**worker_arguments(2, persistent=True), "max_steps": 9},
+                    {"dataset": partial(iterable_pieces.SizedStream, 22, ALL)},
+                ),
+                ("max_steps", "max_steps within an epoch", LOGS, {"max_steps": 4}, {"interrupts": (2, 4)}),
             )
         ],
     ]
