@@ -27,8 +27,8 @@ class Matrix:
             self._clients[tree, upto] = Client(trees.build(tree, RELEASE, upto=upto))
         return self._clients[tree, upto]
 
-    def cell(self, tree: str, name: str, chains: list[list[int]] | None = None, upto: str | None = None) -> dict:
-        """The cell of scenario `name` on `tree`, for all interrupts or for those in `chains`."""
+    def cell(self, tree: str, name: str, chains: list[list[int]] | str | None = None, upto: str | None = None) -> dict:
+        """The cell of scenario `name` on `tree`, for all interrupts or for those in `chains`, or of a kind."""
         key = hashlib.sha256(repr((tree, name, chains, upto)).encode()).hexdigest()
         path = self._shared / f"{key}.json"
         with FileLock(f"{path}.lock"):

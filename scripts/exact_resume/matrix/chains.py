@@ -1,5 +1,6 @@
 """Which chains of interrupts are tried: a resumed run is interrupted, too, and what it passes on is resumed from."""
 
+import math
 from itertools import combinations, pairwise
 
 SINGLE, THINNED, ALL = "single", "thinned", "all"
@@ -16,6 +17,14 @@ def chains_of(interrupts: list[int], num_processes: int = 1) -> list[list[int]]:
         first, second, last = interrupts[0], interrupts[1], interrupts[-1]
         chains += [[first, second], [first, last], [first, second, last]]
     return chains
+
+
+def epoch_ends(steps: list[int], epochs: list[float]) -> set[int]:
+    """Those of `steps` that end an epoch, from the epoch that the trainer counts at each of them."""
+    numbers = [math.ceil(epoch) for epoch in epochs]
+    # An epoch that is stopped early ends with the last step that counts for it.
+    ends = {step for step, number, following in zip(steps, numbers, numbers[1:], strict=False) if following > number}
+    return ends | {step for step, epoch in zip(steps, epochs, strict=True) if float(epoch).is_integer()}
 
 
 def longer_chains(kind: str, steps: list[int], ends: set[int], repeats: int = 0) -> list[list[int]]:

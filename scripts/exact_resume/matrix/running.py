@@ -19,7 +19,7 @@ import torch
 from transformers import Trainer
 
 from exact_resume.matrix import breaking
-from exact_resume.matrix.chains import SINGLE, chains_of, longer_chains
+from exact_resume.matrix.chains import SINGLE, chains_of, epoch_ends, longer_chains
 from exact_resume.matrix.client import FOLDER_VARIABLE
 from exact_resume.matrix.compare import first_divergence
 from exact_resume.matrix.interrupting import train_until_save, train_until_sigterm
@@ -147,10 +147,14 @@ def _chains(scenario: Scenario, kind: str, golden: Path, last: int) -> list[list
     saved = [step for step in range(1, last + 1) if (golden / f"checkpoint-{step}").is_dir()]
     if kind == SINGLE:
         return chains_of(list(scenario.interrupts or [step for step in saved if step < last]), scenario.num_processes)
-    states = {step: json.loads((golden / f"checkpoint-{step}" / "trainer_state.json").read_text()) for step in saved}
-    ends = {step for step, state in states.items() if float(state["epoch"]).is_integer()}
+    states = [json.loads((golden / f"checkpoint-{step}" / "trainer_state.json").read_text()) for step in saved]
+    if states[-1]["global_step"] < states[-1]["max_steps"]:
+        saved, states = saved[:-1], states[:-1]  # a run that was stopped goes on when it is resumed
+    ends = epoch_ends(saved, [state["epoch"] for state in states])
     # A scenario that is interrupted at the ends of epochs only cannot be interrupted elsewhere.
     steps = sorted(ends) if {*(scenario.interrupts or saved)} <= ends else saved
+    # Of data without a length, the passes are not to be told; they have six steps.
+    ends = ends if len(ends) > 1 else {*(scenario.interrupts or saved[5::6])}
     if scenario.interrupts_save or scenario.interrupt_event in ("on_step_begin", "on_pre_optimizer_step"):
         steps = [step for step in steps if step < last]  # which neither a step nor a save follows
     if scenario.interrupts_again or scenario.interrupts_save:
