@@ -287,7 +287,7 @@ def scenarios() -> list[Scenario]:
             _scenario(
                 f"sigterm_again_{event}",
                 f"2 persistent workers, checkpoints by the handler of SIGTERM in {event}, again and again",
-                WORKERS,
+                fixed_by,
                 arguments={**BY_EPOCH, **worker_arguments(2, persistent=True), "gradient_accumulation_steps": 2},
                 callbacks=(partial(pieces.RandomAt, event),),
                 interrupt_event=event,
@@ -296,11 +296,11 @@ def scenarios() -> list[Scenario]:
                 **noisy,
                 **evaluates,
             )
-            for event, interrupts in (
-                ("on_step_begin", (1, 3, 4)),
-                ("on_pre_optimizer_step", (1, 3, 4)),
-                ("on_step_end", (1, 2, 3, 6)),
-                ("on_epoch_end", (3, 6)),
+            for event, fixed_by, interrupts in (
+                ("on_step_begin", POSITION, (1, 3, 4)),
+                ("on_pre_optimizer_step", POSITION, (1, 3, 4)),
+                ("on_step_end", LOGS, (1, 2, 3, 6)),
+                ("on_epoch_end", POSITION, (3, 6)),
             )
         ],
         _scenario(
@@ -324,11 +324,11 @@ def scenarios() -> list[Scenario]:
                 **{"interrupts": (1, 2, 3, 6), **noisy, **fields},
             )
             for name, title, fixed_by, arguments, fields in (
-                ("workers", "2 persistent workers", WORKERS, worker_arguments(2, persistent=True), {}),
+                ("workers", "2 persistent workers", LOGS, worker_arguments(2, persistent=True), {}),
                 (
                     "by_epoch",
                     "2 persistent workers, saved by epoch",
-                    WORKERS,
+                    LOGS,
                     {**worker_arguments(2, persistent=True), "save_strategy": "epoch"},
                     {},
                 ),
