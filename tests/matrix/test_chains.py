@@ -40,6 +40,8 @@ PASSED_ON = {
     "sigterm_saves_workers": [3, 3],  # the states of workers that are not started yet
     "sigterm_saves_by_epoch": [6, 6],
     "sigterm_again_on_epoch_end": [3, 3],
+    "sigterm_epoch_stopped": [4, 4],  # that the next epoch starts workers anew
+    "sigterm_epoch_stopped_persistent": [4, 4],  # where they are after all that was drawn for the epoch
 }
 
 

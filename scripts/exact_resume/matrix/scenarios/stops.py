@@ -303,6 +303,20 @@ def scenarios() -> list[Scenario]:
                 ("on_epoch_end", POSITION, (3, 6)),
             )
         ],
+        *[
+            _scenario(
+                f"sigterm_epoch_stopped{suffix}",
+                f"{title}, the handler of SIGTERM in on_step_end, where the epoch is then stopped",
+                LOGS,
+                dataset=noise(*ALL, uses_worker_info=True),
+                arguments=worker_arguments(2, persistent=persistent),
+                callbacks=(partial(pieces.StopEpochAfter, 4),),
+                interrupt_event="on_step_end",
+                interrupts=(3, 4, 8),
+                controls=(4, 8),
+            )
+            for suffix, title, persistent in (("", "2 workers", False), ("_persistent", "2 persistent workers", True))
+        ],
         _scenario(
             "sigterm_evaluates",
             "2 persistent workers, evaluation in a step, then the handler of SIGTERM in it",
