@@ -120,6 +120,7 @@ class Observer:
             logging.getLogger(name).addHandler(handler)
         warnings.resetwarnings()
         warnings.simplefilter("always")
+        warnings.simplefilter("ignore", ResourceWarning)  # which comes when the garbage is collected
         warnings.showwarning = self._note_warning
         sys.addaudithook(self._audit)
         # Nothing here has to outlast the machine; a workflow may put a failing one in its place.
@@ -151,7 +152,9 @@ class Observer:
             return
         if event == "open":
             path, mode, flags = arguments
-            is_write = bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
+            is_write = (
+                bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & (os.O_WRONLY | os.O_RDWR))
+            )
             if not is_write:
                 return
             paths = [path]

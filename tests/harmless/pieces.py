@@ -1,5 +1,7 @@
 """Small data, models and trainers, of which workflows are made."""
 
+import os
+
 import torch
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset
@@ -95,6 +97,18 @@ def make(
     trainer = trainer_class(model or Model(), args, callbacks=callbacks or [], **data)
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+class WritesFirst(Trainer):
+    """Puts a file into the folder before the trainer does."""
+
+    def _save_checkpoint(self, model, trial):
+        folder = os.path.join(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
+        os.makedirs(os.path.join(folder, "extra"), exist_ok=True)
+        for name in ("adapter_config.json", os.path.join("extra", "vocabulary.txt")):
+            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
+                file.write(f"step {self.state.global_step}")
+        super()._save_checkpoint(model, trial)
 
 
 class At(TrainerCallback):

@@ -18,6 +18,7 @@ class Workflow:
         may_say: parts of messages of ours that are right here unless the mode is "off", each with the reason.
         must_say: the same for messages that have to come.
         other_rng: why, unless the mode is "off", RNG states in checkpoints are not those of the moment, as on stock.
+        other_parameters: why, unless the mode is "off", a resume need be neither as on stock nor exact.
         at_most: for calls that the series may make of its own, by name: how many there may be unless the mode is "off".
         time_ratio: how many times as long as on stock it may take; half a second more is always allowed for.
         timeout: seconds after which it hangs.
@@ -30,13 +31,14 @@ class Workflow:
     may_say: Mapping[str, str] = field(default_factory=dict)
     must_say: Mapping[str, str] = field(default_factory=dict)
     other_rng: str = ""
+    other_parameters: str = ""
     at_most: Mapping[str, int] = field(default_factory=dict)
     time_ratio: float | None = None
     timeout: float = 60.0
 
     def expectations(self) -> dict[str, Any]:
         """What a comparison has to know."""
-        names = ("may_say", "must_say", "other_rng", "at_most", "time_ratio")
+        names = ("may_say", "must_say", "other_rng", "other_parameters", "at_most", "time_ratio")
         return {"title": (self.function.__doc__ or "").strip(), **{name: getattr(self, name) for name in names}}
 
 

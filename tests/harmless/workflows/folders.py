@@ -3,7 +3,7 @@
 import os
 import shutil
 
-from pieces import At, Samples, checkpoints, make
+from pieces import At, Samples, WritesFirst, checkpoints, make
 from registry import workflow
 from transformers import Trainer
 from transformers.trainer_utils import get_last_checkpoint
@@ -105,7 +105,13 @@ def last_checkpoint_among_odd_names(run):
     run.out.mkdir()
     before = get_last_checkpoint(str(run.out))
     (run.out / "checkpoint-9").write_text("a file")
-    for name in ("checkpoint-old", "checkpoint-3-backup", "_replaced-checkpoint-12", "my-checkpoint-15", "checkpoint-"):
+    for name in (
+        "checkpoint-old",
+        "checkpoint-3-backup",
+        "_replaced-checkpoint-12",
+        "my-checkpoint-15",
+        "checkpoint-",
+    ):
         (run.out / name).mkdir()
     between = get_last_checkpoint(str(run.out))
     (run.out / "checkpoint-0").mkdir()
@@ -115,23 +121,17 @@ def last_checkpoint_among_odd_names(run):
 @workflow()
 def folders_of_the_users_beside_checkpoints(run):
     """What the user has put beside the checkpoints stays, whatever it is called, with a limit of one."""
-    for name in ("_replaced-checkpoint-2", "checkpoint-2.bak", "checkpoint-best", "best-checkpoint-4", "tmp-checkpoint-6"):
+    for name in (
+        "_replaced-checkpoint-2",
+        "checkpoint-2.bak",
+        "checkpoint-best",
+        "best-checkpoint-4",
+        "tmp-checkpoint-6",
+    ):
         (run.out / name).mkdir(parents=True)
         (run.out / name / "notes.txt").write_text(name)
     run.train(make(run, save_total_limit=1))
     return sorted(os.listdir(run.out))
-
-
-class WritesFirst(Trainer):
-    """Puts a file into the folder before the trainer does."""
-
-    def _save_checkpoint(self, model, trial):
-        folder = os.path.join(self._get_output_dir(trial=trial), f"checkpoint-{self.state.global_step}")
-        os.makedirs(os.path.join(folder, "extra"), exist_ok=True)
-        for name in ("adapter_config.json", os.path.join("extra", "vocabulary.txt")):
-            with open(os.path.join(folder, name), "w", encoding="utf-8") as file:
-                file.write(f"step {self.state.global_step}")
-        super()._save_checkpoint(model, trial)
 
 
 @workflow()
@@ -169,46 +169,6 @@ def adapter_written_in_on_save(run):
 
     run.train(make(run, callbacks=[At("on_save", add_adapter)]))
     return run.train(make(run, callbacks=[At("on_save", add_adapter)]))
-
-
-@workflow(
-    each=("on_pre_optimizer_step", "on_step_begin", "on_step_end", "on_epoch_end"),
-    other_rng="within a step, an exact resume needs the states of its beginning",
-)
-def handler_of_sigterm(run, event):
-    """The handler's checkpoint holds what a subclass wrote into it, and training stops."""
-    return _stop(run, event, run.out)
-
-
-@workflow()
-def handler_of_sigterm_writes_a_step_anew(run):
-    """The handler writes a checkpoint that an earlier run has written, with a user's file in it."""
-    run.train(make(run, trainer_class=WritesFirst))
-    (run.out / "checkpoint-4" / "README.md").write_text("a model card")
-    return _stop(run, "on_step_end", run.out)
-
-
-def _stop(run, event, out):
-    trainer = make(run, out=out, trainer_class=WritesFirst, enable_jit_checkpoint=True)
-    manager = next(
-        manager
-        for callback in trainer.callback_handler.callbacks
-        if (manager := getattr(callback, "jit_manager", None)) is not None
-    )
-
-    def request(args, state, control, **rest):
-        manager.is_checkpoint_requested = True
-
-    # The callback of the handler comes before those of users, so that the event itself would be too late.
-    earlier = {
-        "on_pre_optimizer_step": "on_step_begin",
-        "on_step_begin": "on_epoch_begin",
-        "on_step_end": "on_optimizer_step",
-        "on_epoch_end": "on_step_end",
-    }
-    step = {"on_step_begin": 0, "on_pre_optimizer_step": 2, "on_epoch_end": 4}.get(event, 3)
-    trainer.add_callback(At(earlier[event], request, step))
-    return [run.train(trainer), checkpoints(run.out)]
 
 
 @workflow()
