@@ -109,14 +109,19 @@ def _bits(stock: dict[str, Any], patched: dict[str, Any], mode: str) -> Iterator
         for name in before:
             if before[name] != after[name]:
                 yield f"bits of uninterrupted run {number}: {name} was {before[name]} and is {after[name]}"
-    exact = {bits["parameters"] for bits in patched["bits"]}
+    exact = [_end(bits) for bits in patched["bits"]]
     for number, (before, after) in enumerate(zip(stock["resumed_bits"], patched["resumed_bits"], strict=True)):
+        if mode != "off" and _end(after) in exact:
+            continue
         # What is logged on a resume, and the RNG states after it, are what the series makes exact.
-        names = before if mode == "off" else ("step", "epoch", "parameters")
-        for name in names:
-            is_right = mode != "off" and name == "parameters" and (after[name] in exact or patched["other_parameters"])
+        for name in before if mode == "off" else ("step", "epoch", "parameters"):
+            is_right = mode != "off" and name == "parameters" and patched["other_parameters"]
             if before[name] != after[name] and not is_right:
                 yield f"bits of resumed run {number}: {name} was {before[name]} and is {after[name]}"
+
+
+def _end(bits: dict[str, Any]) -> tuple[Any, ...]:
+    return bits["step"], bits["epoch"], bits["parameters"]
 
 
 def _calls(stock: dict[str, Any], patched: dict[str, Any], mode: str) -> Iterator[str]:

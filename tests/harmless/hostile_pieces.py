@@ -229,7 +229,7 @@ KINDS = {
     "coroutine": lambda: types.coroutine(lambda: (yield))(),
     "cached": lambda: functools.lru_cache(lambda number: number),
     "partials": lambda: functools.partial(functools.partial(stack), [1]),
-    "context variable": lambda: contextvars.ContextVar("name", default=[1]),
+    "context variable": lambda: contextvars.ContextVar("name", default=(1,)),
     "logger": lambda: logging.getLogger("hostile"),
     "memory": lambda: memoryview(bytearray(9)),
     "c struct": lambda: ctypes.create_string_buffer(9),

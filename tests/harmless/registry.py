@@ -19,7 +19,7 @@ class Workflow:
         must_say: the same for messages that have to come.
         other_rng: why, unless the mode is "off", RNG states in checkpoints are not those of the moment, as on stock.
         other_parameters: why, unless the mode is "off", a resume need be neither as on stock nor exact.
-        at_most: for calls that the series may make of its own, by name: how many there may be unless the mode is "off".
+        at_most: for calls that the series may make of its own, by name: how many, unless the mode is "off".
         time_ratio: how many times as long as on stock it may take; half a second more is always allowed for.
         timeout: seconds after which it hangs.
     """

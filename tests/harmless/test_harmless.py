@@ -2,7 +2,7 @@
 Do no harm: what works on stock works on the patched Trainer, with the same files, messages, bits and calls.
 
 Each workflow is run on stock and, without and with `exact_resume="off"`, on the patched tree, and what was observed is
-compared. What may differ is in `allowed.toml`; without "off", messages and calls of ours are declared where a workflow is.
+compared. What may differ is in `allowed.toml`; without "off", messages and calls of ours are declared with a workflow.
 """
 
 import ast

@@ -24,7 +24,6 @@ def _options():
         "on_step_begin",
         "on_substep_end",
         "on_pre_optimizer_step",
-        "on_optimizer_step",
         "on_step_end",
         "on_epoch_end",
         "on_prediction_step",
@@ -37,6 +36,16 @@ def _options():
 )
 def callback_saves(run, event):
     """A callback takes a checkpoint of its own the second time that an event comes, and the run is resumed from it."""
+    return _save_and_resume(run, event)
+
+
+@workflow(other_rng=WITHIN, other_parameters="the weights have made a step that is made again, with other draws")
+def callback_saves_after_the_optimizer(run):
+    """The same in `on_optimizer_step`, where the weights are those of the next step."""
+    return _save_and_resume(run, "on_optimizer_step")
+
+
+def _save_and_resume(run, event):
     saved = []
     trainer = make(run, save_strategy="steps" if event == "on_save" else "no", **_options())
 
@@ -179,17 +188,13 @@ def callback_with_a_state(run):
 def callback_counts_events(run):
     """Every event comes as often as on stock, in a run and in a resumed one."""
 
-    class Counts(TrainerCallback):
-        prefix = "first"
+    events = [name for name in dir(TrainerCallback) if name.startswith("on_")]
 
-        def __getattribute__(self, name):
-            if name.startswith("on_"):
-                run.called(f"{Counts.prefix} {name}")
-            return super().__getattribute__(name)
+    def count(prefix):
+        return [At(event, lambda *rest, event=event, **more: run.called(f"{prefix} {event}")) for event in events]
 
-    run.train(make(run, callbacks=[Counts()], **_options()))
-    Counts.prefix = "resumed"
-    return run.resume(make(run, out="resumed", callbacks=[Counts()], **_options()), run.out / "checkpoint-2")
+    run.train(make(run, callbacks=count("first"), **_options()))
+    return run.resume(make(run, out="resumed", callbacks=count("resumed"), **_options()), run.out / "checkpoint-2")
 
 
 @workflow()

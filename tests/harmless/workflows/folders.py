@@ -96,7 +96,7 @@ def last_checkpoint_of_any_folder(run, kind):
         is_state = path.name == "trainer_state.json"
         if is_state if kind == "no_state" else path.name != kept.get(kind):
             path.unlink()
-    return [get_last_checkpoint(str(run.out)), sorted(os.listdir(newest))]
+    return get_last_checkpoint(str(run.out))
 
 
 @workflow()

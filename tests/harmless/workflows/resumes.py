@@ -234,17 +234,23 @@ def same_trainer_is_resumed(run):
     return run.resume(trainer)
 
 
+EVALUATES = {"eval_strategy": "epoch", "dataloader_num_workers": 1, "dataloader_persistent_workers": True}
+
+
 @workflow(strict=True)
+def chain_with_evaluations(run):
+    """A resume of a resume in the last epoch, with persistent workers and an evaluation in each epoch."""
+    run.train(make(run, eval_dataset=Samples(3), **EVALUATES))
+    run.resume(make(run, out="first", eval_dataset=Samples(3), **EVALUATES), run.out / "checkpoint-2")
+    third = make(run, out="second", eval_dataset=Samples(3), **EVALUATES)
+    return run.resume(third, run.folder / "first" / "checkpoint-6")
+
+
+@workflow(other_parameters="the evaluation before the resume draws, which the first run did not do")
 def evaluation_before_a_resume(run):
     """A trainer evaluates before it is resumed, and evaluates at every epoch with workers that persist."""
-    options = {
-        "eval_dataset": Samples(3),
-        "eval_strategy": "epoch",
-        "dataloader_num_workers": 1,
-        "dataloader_persistent_workers": True,
-    }
-    run.train(make(run, **options))
-    trainer = make(run, out="resumed", **options)
+    run.train(make(run, eval_dataset=Samples(3), **EVALUATES))
+    trainer = make(run, out="resumed", eval_dataset=Samples(3), **EVALUATES)
     trainer.evaluate()
     return run.resume(trainer, run.out / "checkpoint-4")
 

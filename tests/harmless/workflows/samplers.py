@@ -212,7 +212,7 @@ def stateful_loader(run):
 
 @workflow(each=(0, 2))
 def loader_calls_are_those_of_stock(run, num_workers):
-    """Samplers are iterated, asked for their length and told the epoch as often as on stock, in an uninterrupted run."""
+    """In an uninterrupted run, samplers are iterated and told the epoch as often as on stock."""
 
     class Counts(WithEpoch):
         def set_epoch(self, epoch):
