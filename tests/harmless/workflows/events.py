@@ -186,15 +186,15 @@ def callback_with_a_state(run):
 
 @workflow()
 def callback_counts_events(run):
-    """Every event comes as often as on stock, in a run and in a resumed one."""
+    """Every event comes as often as on stock, in a run and in one that is resumed within an epoch."""
 
     events = [name for name in dir(TrainerCallback) if name.startswith("on_")]
 
     def count(prefix):
         return [At(event, lambda *rest, event=event, **more: run.called(f"{prefix} {event}")) for event in events]
 
-    run.train(make(run, callbacks=count("first"), **_options()))
-    return run.resume(make(run, out="resumed", callbacks=count("resumed"), **_options()), run.out / "checkpoint-2")
+    run.train(make(run, callbacks=count("first"), save_steps=3, **_options()))
+    return run.resume(make(run, out="resumed", callbacks=count("resumed"), **_options()), run.out / "checkpoint-3")
 
 
 @workflow()

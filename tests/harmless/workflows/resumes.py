@@ -210,13 +210,6 @@ def what_cannot_be_resumed(run, kind):
 
 
 @workflow(strict=True)
-def finished_run_is_resumed(run):
-    """A run that is over is resumed, by `True`."""
-    run.train(make(run))
-    return run.resume(make(run))
-
-
-@workflow(strict=True)
 def chain_of_resumes(run):
     """A resume of a resume of a resume."""
     run.train(make(run))
@@ -239,11 +232,14 @@ EVALUATES = {"eval_strategy": "epoch", "dataloader_num_workers": 1, "dataloader_
 
 @workflow(strict=True)
 def chain_with_evaluations(run):
-    """A resume of a resume in the last epoch, with persistent workers and an evaluation in each epoch."""
-    run.train(make(run, eval_dataset=Samples(3), **EVALUATES))
-    run.resume(make(run, out="first", eval_dataset=Samples(3), **EVALUATES), run.out / "checkpoint-2")
-    third = make(run, out="second", eval_dataset=Samples(3), **EVALUATES)
-    return run.resume(third, run.folder / "first" / "checkpoint-6")
+    """A resume of a resume in the same epoch, with persistent workers and an evaluation in each epoch."""
+
+    def build(**more):
+        return make(run, eval_dataset=Samples(3), num_train_epochs=3, save_steps=1, **EVALUATES, **more)
+
+    run.train(build())
+    run.resume(build(out="first"), run.out / "checkpoint-5")
+    return run.resume(build(out="second"), run.folder / "first" / "checkpoint-6")
 
 
 @workflow(other_parameters="the evaluation before the resume draws, which the first run did not do")

@@ -180,6 +180,13 @@ def trained_twice(run):
 
 
 @workflow()
+def finished_run_is_resumed(run):
+    """A run that is over is resumed, by `True`."""
+    run.train(make(run))
+    return run.resume(make(run))
+
+
+@workflow()
 def trained_in_a_thread(run):
     """A trainer trains in a thread."""
     trainer, steps = make(run), []
