@@ -113,7 +113,7 @@ class TellsObjects(Stream):
 
 
 class Changes(Stream):
-    """The state has another type every time."""
+    """Its state has another type every time, and cannot be given back."""
 
     count = 0
 
@@ -122,7 +122,7 @@ class Changes(Stream):
         return [None, 3, "text", [1], {"a": {1, 2}}, Position(1, 2), object(), float("nan")][self.count % 8]
 
     def load_state_dict(self, state):
-        pass
+        raise TypeError("which of them?")
 
 
 class Attribute(Stream):

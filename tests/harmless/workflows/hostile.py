@@ -54,7 +54,7 @@ SAY = {"Resuming from": "what cannot be asked for its state may be named"}
         "large number",
     ),
     may_say=SAY,
-    timeout=20.0,
+    timeout=10.0,
 )
 def dataset_holds(run, kind):
     """A dataset holds an object that does not want to be looked at, in an attribute and in a list."""
@@ -66,7 +66,7 @@ def dataset_holds(run, kind):
 
 
 @workflow(
-    each=("slots, getattr makes up", "mock", "lazy items", "module without init", "getattribute raises"), timeout=20.0
+    each=("slots, getattr makes up", "mock", "lazy items", "module without init", "getattribute raises"), timeout=10.0
 )
 def collator_holds(run, kind):
     """The same in the default arguments and the closure of a collator."""

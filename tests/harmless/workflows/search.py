@@ -95,7 +95,7 @@ def dictionary_filled_by_a_thread(run):
         thread.join()
 
 
-@workflow(time_ratio=4.0, timeout=40.0)
+@workflow(time_ratio=4.0, timeout=20.0)
 def tokens_in_lists(run):
     """1000 samples with two lists of 512 tokens each."""
     dataset = Samples()
@@ -103,7 +103,7 @@ def tokens_in_lists(run):
     return train_and_resume(run, dataset=dataset)
 
 
-@workflow(time_ratio=4.0, timeout=40.0)
+@workflow(time_ratio=4.0, timeout=20.0)
 def many_small_dictionaries(run):
     """A thousand lists of a thousand small dictionaries."""
     dataset = Samples()
@@ -111,7 +111,7 @@ def many_small_dictionaries(run):
     return run.train(make(run, dataset=dataset))
 
 
-@workflow(time_ratio=4.0, timeout=40.0)
+@workflow(time_ratio=4.0, timeout=20.0)
 def long_linked_list(run):
     """A linked list of 200 000 nodes."""
 
@@ -129,7 +129,7 @@ def long_linked_list(run):
     return [steps, len(nodes)]
 
 
-@workflow(time_ratio=4.0, timeout=40.0)
+@workflow(time_ratio=4.0, timeout=20.0)
 def wide_graph_of_objects(run):
     """50 000 objects that know each other in many ways, as a parsed corpus does."""
 

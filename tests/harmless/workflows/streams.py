@@ -165,7 +165,7 @@ def stream_is_too_short(run):
     return run.train(make(run, dataset=Ends(), **LENGTH))
 
 
-@workflow()
+@workflow(may_say={"ignore_data_skip": "the resume is not exact, as the batches are used again"})
 def data_skip_is_ignored(run):
     """`ignore_data_skip` begins the pass again."""
     return _train_and_resume(run, Stream, ignore_data_skip=True)
