@@ -46,7 +46,10 @@ def methods_and_their_arguments(run):
             functions += [value for value in vars(owner).values() if inspect.isfunction(value)]
     for function in functions:
         if function.__qualname__ != "TrainingArguments.__init__":
-            run.offers.add(f"{function.__qualname__}{inspect.signature(function)}")
+            # Without annotations, and so that another argument may follow.
+            for number, parameter in enumerate(inspect.signature(function).parameters.values()):
+                default = "" if parameter.default is parameter.empty else f" = {parameter.default!r}"
+                run.offers.add(f"{function.__qualname__}, argument {number}: {parameter.name}{default}")
 
 
 @workflow()
