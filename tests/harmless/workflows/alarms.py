@@ -58,13 +58,13 @@ def file_removed_that_no_resume_reads(run, name):
 
 @workflow(strict=True)
 def optimizer_rewritten_by_a_subclass(run):
-    """A subclass writes the optimizer's state anew after the trainer has, in another layout of the file."""
+    """A subclass writes the optimizer's state anew after the trainer has, with an entry more."""
 
     class Rewrites(Trainer):
         def _save_checkpoint(self, model, trial):
             super()._save_checkpoint(model, trial)
             path = os.path.join(self.args.output_dir, f"checkpoint-{self.state.global_step}", "optimizer.pt")
-            torch.save(dict(reversed(torch.load(path).items())), path)
+            torch.save({**torch.load(path), "written_by": "a" * 200}, path)
 
     run.train(make(run, trainer_class=Rewrites))
     return _resume(run, trainer_class=Rewrites)
@@ -76,7 +76,7 @@ def optimizer_rewritten_in_on_save(run):
 
     def rewrite(args, state, control, optimizer=None, **rest):
         path = os.path.join(args.output_dir, f"checkpoint-{state.global_step}", "optimizer.pt")
-        torch.save(dict(reversed(torch.load(path).items())), path)
+        torch.save({**torch.load(path), "written_by": "a" * 200}, path)
 
     run.train(make(run, callbacks=[At("on_save", rewrite)]))
     return _resume(run)

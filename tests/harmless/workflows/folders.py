@@ -171,8 +171,8 @@ def adapter_written_in_on_save(run):
     return run.train(make(run, callbacks=[At("on_save", add_adapter)]))
 
 
-@workflow()
-def save_dies_while_a_step_is_written_anew(run):
+@workflow(each=("checkpoint-2", "checkpoint-6"))
+def save_dies_while_a_step_is_written_anew(run, name):
     """A second run ends within a save; a resume by path then goes to the end and leaves nothing behind."""
 
     class Ends(Trainer):
@@ -186,7 +186,7 @@ def save_dies_while_a_step_is_written_anew(run):
         run.train(make(run, trainer_class=Ends))
     except KeyboardInterrupt:
         pass
-    step = run.resume(make(run), run.out / "checkpoint-2")
+    step = run.resume(make(run), run.out / name)
     return [step, checkpoints(run.out)]
 
 
