@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from exact_resume import hunks, patchfile, replay
+from exact_resume import hunks, patchfile, proofs, replay
 from exact_resume import series as patch_series
 from exact_resume.commits import COMMON_CONTEXT, LANE_CONTEXT
 from exact_resume.errors import SeriesError
@@ -52,6 +52,7 @@ def check(folder: Path | None = None, *, trees: bool = False) -> tuple[list[str]
         findings += lane_findings
     if not findings:
         findings += check_blobs(folder)
+        figures += count_proofs(folder)
     if trees and not findings:
         findings += check_trees(folder)
     # What is wrong with a mail shows in every lane.
@@ -86,6 +87,15 @@ def check_releases(folder: Path) -> Iterable[str]:
     for lane in bases:
         if lane not in existing:
             yield f"{patch_series.RELEASES_FILE}: names lane {lane}, which does not exist"
+
+
+def count_proofs(folder: Path) -> list[str]:
+    """Say how many of the recorded proofs are of an earlier series, which is no fault of the series as it is."""
+    proven = [release for release in patch_series.load_releases(folder).values() if release.proof is not None]
+    earlier = sum(not proofs.is_fresh(release, folder) for release in proven)
+    if not earlier:
+        return []
+    return [f"{earlier} of {len(proven)} proofs are of an earlier series; to make them again: prove --all"]
 
 
 def check_common(folder: Path) -> Iterable[str]:

@@ -68,3 +68,9 @@ def test_every_allowed_difference_has_a_reason():
     assert all(comparing.ALLOWED["files"].values())
     for entry in comparing.ALLOWED.get("difference", ()):
         assert entry.keys() == {"workflow", "mode", "what", "reason"} and entry["reason"]
+
+
+def test_every_allowed_difference_is_in_the_readme():
+    readme = (FOLDER / "README.md").read_text(encoding="utf-8")
+    listed = {line.split("|")[1].strip().strip("`") for line in readme.splitlines() if line.startswith("| `")}
+    assert listed == {entry["workflow"].replace("[[]", "[") for entry in comparing.ALLOWED["difference"]}

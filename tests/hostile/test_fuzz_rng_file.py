@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from exact_resume import trees
 
 RELEASE = "5.23.0"
-MODULE = "transformers.trainer_rng_state"
+MODULE, CHECKS = "transformers.trainer_rng_state", "transformers.trainer_checked_states"
 NAMES = {"python", "numpy", "cpu", "exact_resume", "checksum"}
 EXAMPLES = settings.default.max_examples
 SETTINGS = settings(max_examples=10 * EXAMPLES)
@@ -51,7 +51,7 @@ def good(loader, tmp_path_factory):
     state = loader.get_rng_state(torch.device("cpu"))
     record = {"version": 1, "fetch_states": {0: {"host": loader.pack_rng_state(state)}}, "index_batches": {0: [1, 2]}}
     path = tmp_path_factory.mktemp("good") / "rng_state.pth"
-    loader.save_rng_file({**state, "exact_resume": record}, str(path))
+    torch.save(importlib.import_module(CHECKS).add_checksum({**state, "exact_resume": record}), path)
     return path.read_bytes()
 
 

@@ -53,7 +53,6 @@ def test_each_patch_has_scenarios_that_it_makes_exact():
         ("workers_2_prefetch_2_persistent_fork", "worker"),
         ("own_torch", "pipeline"),
         ("stream", "fetch"),
-        ("stream_position", "position"),
         ("logs_by_4_steps", "sums"),
         ("sampler_lazy_workers", "indices"),
         ("stand_in_mps", "device"),

@@ -14,7 +14,7 @@ LANES = lint.lanes(PATCHES)
 def test_the_shipped_patches_have_no_findings():
     figures, findings = lint.check(PATCHES)
     assert findings == []
-    assert len(figures) == len(LANES) > 0
+    assert len([line for line in figures if "changed lines" in line]) == len(LANES) > 0
 
 
 def test_the_checkout_finds_its_own_patches(monkeypatch):

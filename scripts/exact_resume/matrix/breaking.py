@@ -55,10 +55,6 @@ def _flip_index(states: dict[str, Any]) -> None:
     index_batches[min(index_batches)][0] ^= 1
 
 
-def _flip_position(states: dict[str, Any]) -> None:
-    states["exact_resume"]["dataset"]["position"] ^= 1
-
-
 WORDS = {
     "step": _step_state,
     "first_draw": _first_draw,
@@ -67,7 +63,7 @@ WORDS = {
     "pipeline": _pipeline_state,
     "device": _device_state,
 }
-OTHERS = {"sums": _flip_sum, "indices": _flip_index, "position": _flip_position}
+OTHERS = {"sums": _flip_sum, "indices": _flip_index}
 
 
 def flip_a_byte(folder: Path, kind: str) -> None:
@@ -78,7 +74,7 @@ def flip_a_byte(folder: Path, kind: str) -> None:
         folder: The run's output folder.
         kind: A key of `WORDS` or `OTHERS`.
     """
-    from transformers.trainer_rng_state import save_rng_file  # which stock does not have
+    from transformers.trainer_checked_states import add_checksum  # which stock does not have
 
     for path in folder.glob("checkpoint-*/rng_state.pth"):
         states = torch.load(path, weights_only=False)
@@ -87,4 +83,4 @@ def flip_a_byte(folder: Path, kind: str) -> None:
         if kind == "step" or (position["num_batches_consumed"] > 0 and not position["is_done"]):
             OTHERS[kind](states) if kind in OTHERS else _flip_word(WORDS[kind](states))
         # With the checksum of what it is now, or it would not be restored.
-        save_rng_file(states, str(path))
+        torch.save(add_checksum(states), path)

@@ -4,7 +4,10 @@ from hostile_pieces import KINDS
 from pieces import Samples, stack, train_and_resume
 from registry import workflow
 
-SAY = {"Resuming from": "what cannot be asked for its state may be named"}
+SAY = {
+    "Resuming from": "what cannot be asked for its state may be named",
+    "Whether resuming from": "the search for generators ends somewhere, and says where",
+}
 
 
 @workflow(

@@ -61,7 +61,12 @@ def attributes_of_a_trainer(run):
     run.offers |= {f"after {name}" for name in vars(trainer)}
 
 
-@workflow(each=("wraps", "returns all", "own loader", "restored"))
+REPLACED = {
+    "skip_first_batches` was replaced": "what others skip in their own way is used, and nobody can tell what it does"
+}
+
+
+@workflow(each=("wraps", "returns all", "own loader", "restored"), may_say=REPLACED)
 def skip_first_batches_is_replaced(run, kind):
     """A project replaces `transformers.trainer.skip_first_batches` around `train()`."""
     import transformers.trainer as module
@@ -84,7 +89,7 @@ def skip_first_batches_is_replaced(run, kind):
     return run.resume(trainer, run.out / "checkpoint-2")
 
 
-@workflow()
+@workflow(must_say=REPLACED)
 def skip_first_batches_is_replaced_in_a_subclass(run):
     """A subclass replaces it within `_inner_training_loop` only, and makes the dataloader itself."""
     from unittest import mock
@@ -102,7 +107,7 @@ def skip_first_batches_is_replaced_in_a_subclass(run):
     return run.resume(make(run, out="resumed", trainer_class=Skips), run.out / "checkpoint-2")
 
 
-@workflow()
+@workflow(must_say=REPLACED)
 def skip_first_batches_of_a_stream_is_replaced(run):
     """The same for a stream, which a project fast-forwards itself."""
     import transformers.trainer as module
