@@ -1,6 +1,7 @@
 """The short form of the kill soak: exact on the patched tree, not on stock, and what it would notice."""
 
 import random
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from exact_resume import cli, trees
 from exact_resume.matrix.scenarios import SCENARIOS
+from exact_resume.soak import leaks
 from exact_resume.soak.cases import CASES, Fault, chosen_faults
 from exact_resume.soak.command import soak
 from exact_resume.soak.leaks import TOLERANCE, find_growth, look_for_leaks
@@ -73,6 +75,20 @@ def test_nothing_leaks_while_workers_are_replaced(tmp_path):
     results = look_for_leaks(trees.build(trees.PATCHED, RELEASE), Path(sys.executable), 400)
     assert results["failures"] == []
     assert len(results["samples"]) == 8
+
+
+def test_shared_memory_that_a_process_leaves_is_noticed(tmp_path):
+    path = Path("/dev/shm") / f"exact-resume-{tmp_path.name}"
+    program = "import mmap, sys, time; f = open(sys.argv[1], 'w+b'); f.truncate(1); m = mmap.mmap(f.fileno(), 1); time.sleep(1)"
+    held = set()
+    process = subprocess.Popen([sys.executable, "-c", program, path], start_new_session=True)
+    try:
+        leaks.watch(process.pid, held)
+        assert path.name in held
+        assert leaks.abandoned(held & leaks.shared_memory()) == {path.name}
+    finally:
+        process.wait()
+        path.unlink()
 
 
 @pytest.mark.parametrize(("name", "step"), [("memory", TOLERANCE), ("descriptors", 1), ("shared_memory", 1)])

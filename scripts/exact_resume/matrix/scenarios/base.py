@@ -19,7 +19,7 @@ RESTORE, PER_STEP, WORKERS = "restore-order", "per-step-rng-checkpoints", "worke
 POSITION, LOGS, GENERATORS = "stored-position", "logged-values", "pipeline-generators"
 ITERABLE, LAZY = "iterable-datasets", "lazy-samplers"
 DEVICES, CONVERSIONS = "device-rng-states", "weight-conversions"
-COMPLETE = "complete-checkpoints"
+COMPLETE, HARMLESS = "complete-checkpoints", "do-no-harm"
 
 # The names of the training arguments that the release has.
 ARGUMENTS = {argument.name for argument in fields(TrainingArguments)}

@@ -10,6 +10,7 @@ from exact_resume.matrix.scenarios.base import (
     COMPLETE,
     DROPOUT,
     GENERATORS,
+    HARMLESS,
     ITERABLE,
     LOGS,
     PER_STEP,
@@ -307,15 +308,19 @@ def scenarios() -> list[Scenario]:
             _scenario(
                 f"sigterm_epoch_stopped{suffix}",
                 f"{title}, the handler of SIGTERM in on_step_end, where the epoch is then stopped",
-                LOGS,
+                HARMLESS,
                 dataset=noise(*ALL, uses_worker_info=True),
                 arguments=worker_arguments(2, persistent=persistent),
                 callbacks=(partial(pieces.StopEpochAfter, 4),),
+                tier=tier,
                 interrupt_event="on_step_end",
                 interrupts=(3, 4, 8),
                 controls=(4, 8),
             )
-            for suffix, title, persistent in (("", "2 workers", False), ("_persistent", "2 persistent workers", True))
+            for suffix, title, persistent, tier in (
+                ("", "2 workers", False, "core"),
+                ("_persistent", "2 persistent workers", True, "suite"),
+            )
         ],
         _scenario(
             "sigterm_evaluates",
