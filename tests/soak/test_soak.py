@@ -79,7 +79,8 @@ def test_nothing_leaks_while_workers_are_replaced(tmp_path):
 
 def test_shared_memory_that_a_process_leaves_is_noticed(tmp_path):
     path = Path("/dev/shm") / f"exact-resume-{tmp_path.name}"
-    program = "import mmap, sys, time; f = open(sys.argv[1], 'w+b'); f.truncate(1); m = mmap.mmap(f.fileno(), 1); time.sleep(1)"
+    program = "import mmap, sys, time; f = open(sys.argv[1], 'w+b'); f.truncate(1); m = mmap.mmap(f.fileno(), 1);"
+    program += " time.sleep(1)"
     held = set()
     process = subprocess.Popen([sys.executable, "-c", program, path], start_new_session=True)
     try:
