@@ -1,7 +1,6 @@
 """Processes that run workflows on trees, and what they observed, for all tests and test processes."""
 
 import json
-import os
 import select
 import subprocess
 import sys
@@ -90,11 +89,7 @@ class Observations:
 
 
 @pytest.fixture(scope="session")
-def observations(tmp_path_factory):
-    # The processes of pytest-xdist have folders of their own below one of the whole run.
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "harmless"
-    folder.mkdir(exist_ok=True)
-    observations = Observations(folder)
+def observations(shared_folder):
+    observations = Observations(shared_folder)
     yield observations
     observations.close()

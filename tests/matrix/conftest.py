@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -46,11 +45,7 @@ class Matrix:
 
 
 @pytest.fixture(scope="session")
-def matrix(tmp_path_factory):
-    # The processes of pytest-xdist have folders of their own below one of the whole run.
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cells"
-    folder.mkdir(exist_ok=True)
-    matrix = Matrix(folder)
+def matrix(shared_folder):
+    matrix = Matrix(shared_folder)
     yield matrix
     matrix.close()
