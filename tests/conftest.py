@@ -28,7 +28,8 @@ settings.load_profile("exact-resume")
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory):
-    """A folder for all test processes of a run: those of pytest-xdist have folders of their own below one of the whole run."""
+    """A folder for all test processes of a run."""
+    # Those of pytest-xdist have folders of their own below one of the whole run.
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     folder.mkdir(exist_ok=True)
