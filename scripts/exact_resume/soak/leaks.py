@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from exact_resume.matrix.client import environment_for
-from exact_resume.soak.processes import abandoned, mapped, session, shared_memory
+from exact_resume.soak.processes import abandoned, mapped, session
 
 # Bytes by which a run may grow in its second half, as an allocator keeps what it may need again.
 TOLERANCE = 16 * 2**20
@@ -51,7 +51,7 @@ def look_for_leaks(tree: Path, python: Path, num_steps: int) -> dict[str, Any]:
     if left:
         failures.append(f"{len(left)} processes are still there {PATIENCE:g} s after their parent was killed")
     # Not all that is new, as other processes of this machine make some of their own.
-    if names := abandoned(held & shared_memory()):
+    if names := abandoned(held):
         failures.append(f"shared memory is left: {', '.join(sorted(names))}")
     return {"steps": num_steps, "samples": samples, "seconds_until_gone": seconds, "failures": failures}
 

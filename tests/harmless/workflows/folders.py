@@ -41,11 +41,7 @@ def stripped_by_hand_between_two_runs(run):
     return checkpoints(run.out)
 
 
-@workflow()
-def weights_between_full_checkpoints(run):
-    """A callback writes weights into `checkpoint-N` between the full checkpoints, with room for all."""
-    trainer = make(run, save_total_limit=20)
-
+def _train_with_weights_between(run, trainer):
     def save_weights(args, state, control, **rest):
         if state.global_step % 2:
             trainer.save_model(str(run.out / f"checkpoint-{state.global_step}"))
@@ -53,20 +49,20 @@ def weights_between_full_checkpoints(run):
     trainer.add_callback(At("on_step_end", save_weights))
     run.train(trainer)
     return checkpoints(run.out)
+
+
+@workflow()
+def weights_between_full_checkpoints(run):
+    """A callback writes weights into `checkpoint-N` between the full checkpoints, with room for all."""
+    trainer = make(run, save_total_limit=20)
+    return _train_with_weights_between(run, trainer)
 
 
 @workflow()
 def weights_count_for_the_limit(run):
     """Folders of weights are rotated with the others, as many as stock keeps."""
     trainer = make(run, save_total_limit=3)
-
-    def save_weights(args, state, control, **rest):
-        if state.global_step % 2:
-            trainer.save_model(str(run.out / f"checkpoint-{state.global_step}"))
-
-    trainer.add_callback(At("on_step_end", save_weights))
-    run.train(trainer)
-    return checkpoints(run.out)
+    return _train_with_weights_between(run, trainer)
 
 
 @workflow()
