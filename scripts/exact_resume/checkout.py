@@ -10,7 +10,7 @@ from exact_resume import series as patch_series
 from exact_resume.errors import EXIT_FINE, SeriesError, UsageError
 from exact_resume.git import blob_id
 from exact_resume.patchfile import Patch
-from exact_resume.series import Series, version_key
+from exact_resume.series import version_key
 
 BASE_TAG = "base"
 IDENTITY = ("exact-resume contributors", "exact-resume@users.noreply.github.com")
@@ -30,21 +30,25 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         type=Path,
         help="a pristine tree of the release (default: the official wheel)",
     )
+    command.add_argument(
+        "--bare", action="store_true", help="only the commit of the release, also of one that no lane serves"
+    )
 
 
 def run(parsed: argparse.Namespace) -> int:
     """Make the work tree; the errors are those of `checkout`."""
-    print("\n".join(checkout(parsed.release, parsed.folder, parsed.pristine_from)))
+    print("\n".join(checkout(parsed.release, parsed.folder, parsed.pristine_from, bare=parsed.bare)))
     return EXIT_FINE
 
 
-def checkout(release: str, folder: Path | None = None, source: Path | None = None) -> list[str]:
+def checkout(release: str, folder: Path | None = None, source: Path | None = None, *, bare: bool = False) -> list[str]:
     """Make the work tree, whole or not at all.
 
     Args:
-        release: a release that the series serves.
+        release: a release that the series serves, or any one if `bare`.
         folder: where to; `transformers-RELEASE` without it.
         source: a pristine tree of the release; its official wheel without it.
+        bare: make no commit but that of the release.
 
     Returns:
         The report for the user.
@@ -53,24 +57,27 @@ def checkout(release: str, folder: Path | None = None, source: Path | None = Non
         UsageError: no lane serves the release, the folder is in use, or the pristine files are not to be had.
         SeriesError: the patches do not give what they record.
     """
-    series = patch_series.for_release(release)
+    series = None if bare else patch_series.for_release(release)
+    patches = series.patches if series else ()
     folder = Path(folder or f"transformers-{release}").absolute()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not empty; give another folder, or move it away")
-    own = dict.fromkeys(diff.path for patch in series.patches for diff in patch.diffs if not diff.is_new)
-    files = pristine.read(release, source) | pristine.read(release, source, own)
-    _check_pristine(series, files)
+    own = dict.fromkeys(diff.path for patch in patches for diff in patch.diffs if not diff.is_new)
+    files = pristine.read(release, source) | (pristine.read(release, source, own) if own else {})
+    _check_pristine(patches, files)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             made = Path(scratch) / "tree"
-            make_commits(made, release, files, series.patches)
-            _check_result(series, made)
+            make_commits(made, release, files, patches)
+            _check_result(patches, made)
             if folder.exists():
                 folder.rmdir()
             made.rename(folder)
     except OSError as error:
         raise UsageError(f"cannot write {folder}: {error.strerror or error}; give another folder") from error
+    if series is None:
+        return [f"transformers {release} at {folder}: tag {BASE_TAG}, and no patch"]
     older = version_key(release) < version_key(series.base)
     return [
         f"transformers {release} at {folder}: tag {BASE_TAG}, and {len(series.patches)} commits of lane {series.lane}",
@@ -107,11 +114,12 @@ def make_commits(folder: Path, release: str, files: Mapping[str, bytes | None], 
         paths = []
         for number, patch in enumerate(patches):
             paths.append(Path(mails) / f"{number:04}")
-            paths[-1].write_bytes(patch.mail + b"".join(diff.text for diff in patch.diffs))
+            paths[-1].write_bytes(patch.text)
         options = ["--quiet", "--keep-cr", "--keep-non-patch", "--no-scissors", "--whitespace=nowarn"]
         # git before 2.35 does not know this one.
         options += [] if all(patch.diffs for patch in patches) else ["--empty=keep"]
-        _git(folder, "am", *options, *map(str, paths))
+        if paths:
+            _git(folder, "am", *options, *map(str, paths))
 
 
 def _git(folder: Path, *arguments: str) -> bytes:
@@ -123,9 +131,9 @@ def _git(folder: Path, *arguments: str) -> bytes:
     return done.stdout
 
 
-def _check_pristine(series: Series, files: Mapping[str, bytes | None]) -> None:
+def _check_pristine(patches: tuple[Patch, ...], files: Mapping[str, bytes | None]) -> None:
     first: dict[str, str] = {}
-    for diff in (diff for patch in series.patches for diff in patch.diffs):
+    for diff in (diff for patch in patches for diff in patch.diffs):
         first.setdefault(diff.path, diff.old_blob)
     for path, blob in first.items():
         if blob_id(files.get(path)) != blob:
@@ -134,8 +142,8 @@ def _check_pristine(series: Series, files: Mapping[str, bytes | None]) -> None:
             )
 
 
-def _check_result(series: Series, folder: Path) -> None:
-    last = {diff.path: diff.new_blob for patch in series.patches for diff in patch.diffs}
+def _check_result(patches: tuple[Patch, ...], folder: Path) -> None:
+    last = {diff.path: diff.new_blob for patch in patches for diff in patch.diffs}
     for path, blob in last.items():
         content = (folder / path).read_bytes() if (folder / path).exists() else None
         if blob_id(content) != blob:

@@ -19,6 +19,7 @@ from exact_resume import (
     hashes,
     installed,
     lint,
+    mbox,
     patching,
     proofs,
     readme_table,
@@ -117,6 +118,7 @@ def build_parser(command_in_use: str | None) -> argparse.ArgumentParser:
     command = _add(commands, "apply", "apply the series to a tree", _apply)
     _add_tree(command)
     command.add_argument("--upto", metavar="PATCH", help="the last patch to apply")
+    _add_without(command)
     command.add_argument("--commit", action="store_true", help="in a git work tree, make a commit for each patch")
     command.add_argument("--check", action="store_true", help="only say what would be done")
 
@@ -125,7 +127,12 @@ def build_parser(command_in_use: str | None) -> argparse.ArgumentParser:
     command.add_argument("--check", action="store_true", help="only say what would be done")
 
     _add_tree(_add(commands, "status", "say which patches a tree has", _status))
-    wheel.add_arguments(_add(commands, "wheel", "build a patched wheel from the official one", wheel.run))
+    command = _add(commands, "wheel", "build a patched wheel from the official one", wheel.run)
+    wheel.add_arguments(command)
+    _add_without(command)
+    command = _add(commands, "mbox", "print the series as one mailbox, for git am", mbox.run)
+    mbox.add_arguments(command)
+    _add_without(command)
     check.add_arguments(_add(commands, "check", "check that a trainer of your own resumes bit for bit", check.run))
     command = _add(commands, "list", "list the supported releases and their patches", _list)
     command.add_argument(
@@ -158,6 +165,12 @@ def _add(commands, name: str, text: str, run: Callable[[argparse.Namespace], int
     return command
 
 
+def _add_without(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--without", metavar="PATCH", action="append", default=[], help="leave out this companion; may be repeated"
+    )
+
+
 def _add_tree(command: argparse.ArgumentParser) -> None:
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument(
@@ -186,7 +199,8 @@ def _tree(parsed: argparse.Namespace) -> tuple[Path, installed.Installed | None]
 
 def _apply(parsed: argparse.Namespace) -> int:
     tree, where = _tree(parsed)
-    result = patching.apply(tree, upto=parsed.upto, check=parsed.check, commit=parsed.commit, installed=where)
+    wanted = {"upto": parsed.upto, "without": parsed.without}
+    result = patching.apply(tree, **wanted, check=parsed.check, commit=parsed.commit, installed=where)
     return _print(result.lines)
 
 
@@ -209,7 +223,8 @@ def _list(parsed: argparse.Namespace) -> int:
     for lane in dict.fromkeys(release.lane for release in releases.values()):
         served = ", ".join(version for version, release in releases.items() if release.lane == lane)
         _print([f"transformers {served}: lane {lane}"])
-        _print(f"  {patch.name}  {patch.title}" for patch in patch_series.load_lane(lane).patches)
+        for patch in patch_series.load_lane(lane).patches:
+            _print([f"  {patch.name}  {patch.title}{' (companion)' if patch.is_companion else ''}"])
     return EXIT_FINE
 
 

@@ -2,37 +2,64 @@
 
 import contextlib
 import tempfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from exact_resume import git, patchfile
 from exact_resume.errors import SeriesError, UsageError
+from exact_resume.patchfile import Patch
 from exact_resume.tree import SOURCE_PACKAGE, VERSION_LINE
 
-MAIL = ("--stdout", "-1", "--always", "--full-index", "--no-signature", "--zero-commit", "--no-stat", "--no-renames")
-COMMON_CONTEXT, LANE_CONTEXT = 3, 1
-"""Lines of context: one in a lane, as what is around a change differs between releases more often than its place."""
+CONTEXT = 1
+"""Lines of context in a mail: what is around a change differs between releases more often than its place."""
+MAIL = (
+    "--stdout",
+    "-1",
+    "--always",
+    "--full-index",
+    "--no-signature",
+    "--zero-commit",
+    "--no-stat",
+    "--no-renames",
+    f"-U{CONTEXT}",
+)
 
 
 @dataclass(frozen=True)
-class Commit:
-    """What one commit gives.
+class History:
+    """What a work tree holds.
 
     Attributes:
-        title: the first paragraph of its message.
-        mail: its mail, with the diffs of the files that the series creates.
-        own: the diffs of upstream's own files.
-        blobs: for each of upstream's own files that it changes, the blob ids before and after.
+        folder: the work tree.
+        release: the release of its first commit.
+        base: the id of that.
+        patches: what the other commits give, in order.
+        upstream: the paths of the files in the first commit.
     """
 
-    title: str
-    mail: bytes
-    own: bytes
-    blobs: dict[str, tuple[str, str]]
+    folder: Path
+    release: str
+    base: str
+    patches: tuple[Patch, ...]
+    upstream: frozenset[str]
+
+    def pristine(self, path: str) -> bytes | None:
+        """Return the bytes of a file of the release; None where it has no such file."""
+        return run(self.folder, "cat-file", "blob", f"{self.base}:{path}") if path in self.upstream else None
+
+    def result(self, path: str) -> bytes:
+        """Return the bytes of a file after the last commit."""
+        return run(self.folder, "cat-file", "blob", f"HEAD:{path}")
+
+    def whole_diff(self, path: str) -> bytes:
+        """Return the diff of a file from the release to the last commit, with as much context as git usually gives."""
+        commits = [run(self.folder, "rev-parse", name).decode().strip() for name in (self.base, "HEAD")]
+        with _without_settings(self.folder) as repository:
+            return run(repository, "diff", "--full-index", *commits, "--", f":(literal){path}")
 
 
-def read(folder: Path) -> tuple[str, list[Commit]]:
+def read(folder: Path) -> History:
     """Return the release of the first commit, and what each of the others gives.
 
     Raises:
@@ -57,16 +84,8 @@ def read(folder: Path) -> tuple[str, list[Commit]]:
     if not others:
         raise UsageError(f"{folder}: no commit follows that of the release; commit each patch")
     with _without_settings(folder) as repository:
-        return release.group(1), [_read_commit(repository, commit, upstream) for commit in others]
-
-
-def chains(commits: Iterable[Commit]) -> dict[str, tuple[str, ...]]:
-    """Return, for each of upstream's own files that the commits change, its blob ids: pristine, then after each."""
-    found: dict[str, tuple[str, ...]] = {}
-    for commit in commits:
-        for path, (before, after) in commit.blobs.items():
-            found[path] = (*found.get(path, (before,)), after)
-    return found
+        patches = tuple(_read_commit(repository, commit) for commit in others)
+    return History(folder, release.group(1), base, patches, frozenset(upstream))
 
 
 def run(folder: Path, *arguments: str) -> bytes:
@@ -93,16 +112,10 @@ def _without_settings(folder: Path) -> Iterator[Path]:
         yield repository
 
 
-def _read_commit(repository: Path, commit: str, upstream: set[str]) -> Commit:
+def _read_commit(repository: Path, commit: str) -> Patch:
     try:
-        patch = patchfile.parse(commit[:10], run(repository, "format-patch", *MAIL, f"-U{COMMON_CONTEXT}", commit))
+        patch = patchfile.parse(commit[:10], run(repository, "format-patch", *MAIL, commit))
     except SeriesError as error:
         raise UsageError(f"commit {error}") from error
-    own = [diff for diff in patch.diffs if diff.path in upstream]
-    ours = [diff for diff in patch.diffs if diff.path not in upstream]
-    options = ("-p", "--no-commit-id", "--full-index", f"-U{LANE_CONTEXT}", commit, "--")
-    text = run(repository, "diff-tree", *options, *(f":(literal){diff.path}" for diff in own)) if own else b""
-    blobs = {diff.path: (diff.old_blob, diff.new_blob) for diff in own}
-    # Without diffs, as git writes the mail of an empty commit: the empty line before the diffs is not there.
-    mail = patch.mail + b"".join(diff.text for diff in ours) if ours else patch.mail.rstrip(b"\n") + b"\n"
-    return Commit(patch.title, mail, text, blobs)
+    # An empty commit has no diff to mark the end of the message.
+    return patch if patch.diffs else replace(patch, mail=patch.mail.rstrip(b"\n") + b"\n\n")

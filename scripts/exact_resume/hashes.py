@@ -6,13 +6,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from exact_resume import pristine, releases, scratch, trees, unfinished
+from exact_resume import combinations, pristine, releases, scratch, trees, unfinished
 from exact_resume import series as patch_series
 from exact_resume.errors import EXIT_FINDING, EXIT_FINE, Finding, UsageError
 from exact_resume.git import blob_id
 from exact_resume.patchfile import FileDiff, Patch
 from exact_resume.scratch import Contents
-from exact_resume.series import Release, Series
+from exact_resume.series import Combinations, Release, Series
+
+Hashes = tuple[dict[str, tuple[str, ...]], Combinations]
+"""Of upstream's own files that a lane changes: the blob ids pristine and after each patch, and the combinations."""
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
@@ -67,13 +70,13 @@ def update(
     for number, release in enumerate(chosen, 1):
         print(f"[{number}/{len(chosen)}] {release.version}", file=sys.stderr, flush=True)
         try:
-            files = work_out(release.version, loaded[release.lane], source and source / release.version)
+            files, others = work_out(release.version, loaded[release.lane], source and source / release.version)
         except Finding as finding:
             findings.append(str(finding))
             continue
         # Where there is a recorded hash, the wheel has been compared with it.
         digest = release.wheel_sha256 if source else trees.wheel_digest(trees.official_wheel(release.version))
-        after[release.version] = replace(release, files=files, wheel_sha256=digest)
+        after[release.version] = replace(release, files=files, wheel_sha256=digest, combinations=others)
         before = known.get(release.version)
         word = "added" if before is None else "as before" if before == after[release.version] else "changed"
         lines.append(f"{release.version}: lane {release.lane}, {word}")
@@ -101,8 +104,8 @@ def _chosen(known: dict[str, Release], versions: list[str], added: list[str], la
     ]
 
 
-def work_out(version: str, series: Series, source: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """Return, for each of upstream's own files that a lane changes, its blob ids: pristine, then after each patch.
+def work_out(version: str, series: Series, source: Path | None = None) -> Hashes:
+    """Apply a lane to a release.
 
     Args:
         version: the release.
@@ -119,12 +122,12 @@ def work_out(version: str, series: Series, source: Path | None = None) -> dict[s
     for path in sorted(created):
         if contents[path] is not None:
             raise Finding(f"{version}: {path}: the series creates this file, and the release has it already")
-    chains = {path: [blob_id(contents[path])] for path in sorted(paths - created)}
+    contents = {path: contents[path] for path in sorted(paths - created)}
+    chains = {path: [blob_id(content)] for path, content in contents.items()}
+    core = contents
     for patch in series.patches:
         diffs = tuple(diff for diff in patch.diffs if diff.path in chains)
-        if not diffs:
-            continue
-        before, contents = contents, _apply(version, patch, diffs, contents)
+        before, contents = contents, _apply(version, patch, diffs, contents) if diffs else contents
         for diff in diffs:
             _check_unique(f"{version}: {patch.name}: {diff.path}", diff, before[diff.path], contents[diff.path])
         for diff in diffs:
@@ -133,7 +136,12 @@ def work_out(version: str, series: Series, source: Path | None = None) -> dict[s
                 raise Finding(
                     f"{version}: {patch.name}: {diff.path}: lane {series.lane} was not written against this file"
                 )
-    return {path: tuple(chain) for path, chain in chains.items()}
+        core = core if patch.is_companion else contents
+    try:
+        others = combinations.work_out(series.patches, core)
+    except Finding as finding:
+        raise Finding(f"{version}: {finding}") from finding
+    return {path: tuple(chain) for path, chain in chains.items()}, others
 
 
 def _check_unique(where: str, diff: FileDiff, before: bytes | None, after: bytes | None) -> None:

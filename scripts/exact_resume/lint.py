@@ -1,18 +1,13 @@
 """Check the patch series themselves; this is what continuous integration runs over a change of the patches."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from exact_resume import hunks, patchfile, proofs, replay
+from exact_resume import combinations, created, lint_lane, proofs, replay, result, sharing
 from exact_resume import series as patch_series
-from exact_resume.commits import COMMON_CONTEXT, LANE_CONTEXT
-from exact_resume.errors import SeriesError
-from exact_resume.git import ABSENT
-from exact_resume.patchfile import FIELDS, FileDiff, Patch
+from exact_resume.errors import Finding, SeriesError
 
-ALLOWED_FOLDERS = ("src/transformers/", "tests/trainer/")
 TRAINER = "src/transformers/trainer.py"
 TRAINER_LIMIT = 99
 """The changed lines in trainer.py of one lane have to stay below this, so that the series stays readable."""
@@ -29,14 +24,14 @@ def check(folder: Path | None = None, *, trees: bool = False) -> tuple[list[str]
         UsageError: an official wheel is not to be had.
     """
     folder = folder or patch_series.patches_folder()
-    findings = [*check_releases(folder), *check_common(folder)]
+    findings = [*check_releases(folder)]
     figures = []
     replayed = set()
     for lane in lanes(folder):
-        patches, lane_findings = read_lane(folder, lane)
-        lane_findings += (f"{lane}/{finding}" for finding in check_patches(patches))
-        lane_findings += check_places(folder, lane, patches)
-        changed = changed_lines(patches, TRAINER)
+        mails, lane_findings = lint_lane.read(folder / lane)
+        lane_findings += (f"{lane}/{finding}" for finding in lint_lane.check(mails))
+        patches = [patch for _, patch in mails]
+        changed = lint_lane.changed_lines(patches, TRAINER)
         figures.append(
             f"{lane}: {len(patches)} patches, {changed} changed lines in {TRAINER}, limit: below {TRAINER_LIMIT}"
         )
@@ -44,24 +39,26 @@ def check(folder: Path | None = None, *, trees: bool = False) -> tuple[list[str]
             findings.append(
                 f"{lane}: {changed} changed lines in {TRAINER}; the series has to stay below {TRAINER_LIMIT}"
             )
-        names = tuple(patch.name for patch in patches)
-        # Lanes with the same patches have the same mails; where something is wrong, more would only follow from it.
-        if not lane_findings and names not in replayed:
-            replayed.add(names)
-            lane_findings += replay.check_mails(patches, folder)
+        paths = created.paths(patches)
+        shared = tuple(created.shared(patch, paths) for patch in patches)
+        # Where something is wrong, more would only follow from it; lanes that share all that is replayed are alike.
+        if not lane_findings and shared not in replayed:
+            replayed.add(shared)
+            lane_findings += (f"{lane}: {finding}" for finding in replay.check_messages(patches))
         findings += lane_findings
+    if not findings:
+        findings += check_together(folder)
     if not findings:
         findings += check_blobs(folder)
         figures += count_proofs(folder)
     if trees and not findings:
         findings += check_trees(folder)
-    # What is wrong with a mail shows in every lane.
-    return figures, list(dict.fromkeys(findings))
+    return figures, findings
 
 
 def lanes(folder: Path) -> list[str]:
-    """Return the names of the lanes, which are the folders beside `common`."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != patch_series.COMMON)
+    """Return the names of the lanes, which are the folders beside that of the result."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != patch_series.RESULT)
 
 
 def check_releases(folder: Path) -> Iterable[str]:
@@ -82,8 +79,8 @@ def check_releases(folder: Path) -> Iterable[str]:
             yield f"{lane}: no release in {patch_series.RELEASES_FILE} uses this lane"
         elif lane not in bases:
             yield f"{lane}: {patch_series.RELEASES_FILE} does not name its base"
-        elif bases[lane] not in releases or releases[bases[lane]].lane != lane:
-            yield f"{lane}: its base, {bases[lane]}, is not served by it in {patch_series.RELEASES_FILE}"
+        elif bases[lane].base not in releases or releases[bases[lane].base].lane != lane:
+            yield f"{lane}: its base, {bases[lane].base}, is not served by it in {patch_series.RELEASES_FILE}"
     for lane in bases:
         if lane not in existing:
             yield f"{patch_series.RELEASES_FILE}: names lane {lane}, which does not exist"
@@ -98,83 +95,19 @@ def count_proofs(folder: Path) -> list[str]:
     return [f"{earlier} of {len(proven)} proofs are of an earlier series; to make them again: prove --all"]
 
 
-def check_common(folder: Path) -> Iterable[str]:
-    """Look for mails that no lane lists, and check the header of each."""
-    listed = {name for lane in lanes(folder) for name in _listed(folder / lane)}
-    for path in sorted((folder / patch_series.COMMON).glob("*.patch")):
-        if path.name not in listed:
-            yield f"{patch_series.COMMON}/{path.name}: no lane lists this patch"
+def check_together(folder: Path) -> Iterable[str]:
+    """Check what lanes share, that companions do without one another, and the result of the newest lane."""
+    bases = patch_series.load_lanes(folder)
+    series = {lane: patch_series.load_lane(lane, folder) for lane in bases}
+    for lane, name, leader in sharing.disagreements(series):
+        yield f"{lane}: {name}: the message or a file that the series creates is not as in {leader}; export {leader}"
+    for lane, one in series.items():
         try:
-            yield from check_header(patchfile.parse(f"{patch_series.COMMON}/{path.name}", path.read_bytes()))
-        except SeriesError as error:
-            yield str(error)
-
-
-def _listed(lane_folder: Path) -> list[str]:
-    try:
-        return patch_series.series_names(lane_folder)
-    except SeriesError:
-        return []
-
-
-def read_lane(folder: Path, lane: str) -> tuple[list[Patch], list[str]]:
-    """Read what can be read of a lane; return the patches in order and the findings about the files."""
-    findings = []
-    patches = []
-    try:
-        listed = patch_series.series_names(folder / lane)
-    except SeriesError as error:
-        return [], [str(error)]
-    if not listed:
-        findings.append(f"{lane}/{patch_series.SERIES_FILE}: lists no patch")
-    own = sorted(path.name for path in (folder / lane).glob("*.patch"))
-    findings += (f"{lane}/{name}: not listed in {patch_series.SERIES_FILE}" for name in own if name not in listed)
-    for place, name in enumerate(listed):
-        if name in listed[:place]:
-            findings.append(f"{lane}/{patch_series.SERIES_FILE}: lists {name} twice")
-        elif not (folder / patch_series.COMMON / name).is_file():
-            findings.append(
-                f"{lane}/{patch_series.SERIES_FILE}: lists {name}, which does not exist in {patch_series.COMMON}"
-            )
-        else:
-            paths = [path for path in (folder / patch_series.COMMON / name, folder / lane / name) if path.is_file()]
-            for path in paths:
-                if not path.read_bytes().endswith(b"\n"):
-                    findings.append(f"{path.relative_to(folder)}: does not end with a newline")
-            try:
-                patches.append(patch_series.read_patch(name, lane, folder))
-            except SeriesError as error:
-                findings.append(str(error))
-    return patches, findings
-
-
-def check_patches(patches: list[Patch]) -> Iterable[str]:
-    """Check the diffs of each patch, and that the blob ids of the patches follow on one another."""
-    created = replay.created_paths(patches)
-    latest: dict[str, tuple[str, str]] = {}
-    for patch in patches:
-        if not patch.diffs:
-            yield f"{patch.name}: changes no file"
-        for diff in patch.diffs:
-            context = COMMON_CONTEXT if diff.path in created else LANE_CONTEXT
-            problems = (*check_diff(diff), *hunks.check(diff, context))
-            yield from (f"{patch.name}: {diff.path}: {what}" for what in problems)
-            blob, author = latest.get(diff.path, (diff.old_blob, patch.name))
-            if blob != diff.old_blob:
-                yield f"{patch.name}: {diff.path}: starts from {diff.old_blob}, but {author} leaves {blob}"
-            latest[diff.path] = diff.new_blob, patch.name
-
-
-def check_places(folder: Path, lane: str, patches: list[Patch]) -> Iterable[str]:
-    """Check that the files that the series creates are in the mails, and upstream's own in the lane."""
-    created = replay.created_paths(patches)
-    for patch in patches:
-        mail = patchfile.parse(patch.name, (folder / patch_series.COMMON / patch.name).read_bytes())
-        for diff in patch.diffs:
-            if diff in mail.diffs and diff.path not in created:
-                yield f"{patch_series.COMMON}/{patch.name}: {diff.path}: upstream's own, which belongs to each lane"
-            elif diff not in mail.diffs and diff.path in created:
-                yield f"{lane}/{patch.name}: {diff.path}: created here, which belongs to {patch_series.COMMON}"
+            if created.combined(one.patches) != bases[lane].combinations:
+                yield f"{patch_series.RELEASES_FILE}: lane {lane}: other combinations than its mails give; run export"
+        except Finding as finding:
+            yield f"{lane}: {finding}"
+    yield from result.check(folder, series[patch_series.newest_lane(bases)])
 
 
 def check_blobs(folder: Path) -> Iterable[str]:
@@ -182,19 +115,21 @@ def check_blobs(folder: Path) -> Iterable[str]:
     for version in patch_series.load_releases(folder):
         try:
             series = patch_series.for_release(version, folder)
+            combinations.check_recorded(series, version)
         except SeriesError as error:
             yield str(error)
             continue
-        if version == series.base and series != patch_series.load_lane(series.lane, folder):
+        if version == series.base and series.patches != patch_series.load_lane(series.lane, folder).patches:
             yield f"{patch_series.RELEASES_FILE}: release {version}: other blob ids than in its lane, {series.lane}"
 
 
 def check_trees(folder: Path) -> Iterable[str]:
     """Compare with what the published files of each release give."""
-    series = {lane: patch_series.load_lane(lane, folder) for lane in patch_series.load_lanes(folder)}
+    bases = patch_series.load_lanes(folder)
+    series = {lane: patch_series.load_lane(lane, folder) for lane in bases}
     for lane in series.values():
         _say(f"{lane.lane}: replaying it on {lane.base}")
-        yield from replay.check_lane(lane, folder)
+        yield from replay.check_lane(lane, folder, newest=lane.lane == patch_series.newest_lane(bases))
     for version, release in patch_series.load_releases(folder).items():
         _say(f"{version}: applying {release.lane}")
         yield from replay.check_release(release, series[release.lane])
@@ -202,43 +137,3 @@ def check_trees(folder: Path) -> Iterable[str]:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def check_header(patch: Patch) -> Iterable[str]:
-    """Check the title, the message and the fields of one patch."""
-    if not patch.title:
-        yield f"{patch.name}: the title is empty"
-    if not patch.message:
-        yield f"{patch.name}: the message is empty"
-    for field in FIELDS:
-        if not patch.fields.get(field):
-            yield f"{patch.name}: the field {field} is missing or empty"
-
-
-def check_diff(diff: FileDiff) -> Iterable[str]:
-    """Check what one patch does to one file."""
-    if not diff.path.startswith(ALLOWED_FOLDERS):
-        yield f"outside {' and '.join(ALLOWED_FOLDERS)}"
-    if diff.old_blob == diff.new_blob or ((ABSENT in (diff.old_blob, diff.new_blob)) != (diff.mode is not None)):
-        yield "the index line does not go with the rest of the diff"
-    for line in diff.body_lines(b"+"):
-        if line != line.rstrip():
-            yield f"trailing whitespace in the added line {line.decode('utf-8', errors='replace')!r}"
-    if diff.new_blob != ABSENT and diff.hunks and _lacks_final_newline(diff):
-        yield "the file would not end with a newline"
-
-
-def changed_lines(patches: Iterable[Patch], path: str) -> int:
-    """Count the lines of one file that the patches add and remove; what a later one undoes does not count."""
-    added, removed = Counter(), Counter()
-    for diff in (diff for patch in patches for diff in patch.diffs if diff.path == path):
-        added.update(diff.body_lines(b"+"))
-        removed.update(diff.body_lines(b"-"))
-    return (added - removed).total() + (removed - added).total()
-
-
-def _lacks_final_newline(diff: FileDiff) -> bool:
-    lines = diff.hunks[-1].split(b"\n")
-    return any(
-        line.startswith(b"\\") and before[:1] in (b"+", b" ") for before, line in zip(lines, lines[1:], strict=False)
-    )

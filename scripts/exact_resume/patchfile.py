@@ -1,15 +1,21 @@
-"""Read patch files: a mail as `git format-patch --full-index --no-signature` writes it, or diffs alone."""
+"""Read patch files: a mail as `git format-patch --full-index --no-signature` writes it, with its diffs."""
 
 import email
 import email.policy
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from exact_resume.errors import SeriesError
 from exact_resume.git import ABSENT
 
-FIELDS = ("Bug", "Origin", "Forwarded", "Applies-To")
-FIELD_LINE = re.compile(rf"^({'|'.join(FIELDS)}):[ \t]*(.*)$")
+GROUP, NAME = "Group", "Name"
+CORE, COMPANION = "core", "companion"
+"""The groups. A companion can be left out, and needs no other companion."""
+FIELDS = ("Bug", "Origin", "Forwarded", "Applies-To", GROUP)
+"""What a message has to have; the field Name is there only where the title is no good name."""
+FIELD_LINE = re.compile(rf"^({'|'.join((*FIELDS, NAME))}):[ \t]*(.*)$")
+NAME_LENGTH = 60
 TRAILER_LINE = re.compile(r"^(Signed-off-by|Co-authored-by|Reviewed-by|Acked-by|Cc):")
 SUBJECT_TAG = re.compile(r"^\[PATCH[^\]]*\]\s*")
 INDEX_LINE = re.compile(rb"^index ([0-9a-f]{40})\.\.([0-9a-f]{40})(?: (\d{6}))?$")
@@ -43,6 +49,13 @@ class FileDiff:
         return self.old_blob == ABSENT
 
     @property
+    def with_blobs(self) -> "FileDiff":
+        """The diff with the blob ids that it has here in its raw index line, too."""
+        match = next(filter(None, map(INDEX_LINE.match, self.header.split(b"\n"))))
+        ids = f"index {self.old_blob}..{self.new_blob}".encode()
+        return replace(self, header=self.header.replace(match[0], ids + match[0][len(ids) :]))
+
+    @property
     def text(self) -> bytes:
         """The raw diff of this file."""
         return self.header + b"".join(self.hunks)
@@ -72,31 +85,55 @@ class Patch:
     mail: bytes
     diffs: tuple[FileDiff, ...]
 
+    @property
+    def is_companion(self) -> bool:
+        """Whether it can be left out."""
+        return self.fields.get(GROUP) == COMPANION
 
-def parse(name: str, raw: bytes) -> Patch:
-    """Read the bytes of a mail, with any number of diffs in it.
+    @property
+    def text(self) -> bytes:
+        """The whole mail."""
+        return compose(self.mail, self.diffs)
+
+
+def compose(mail: bytes, diffs: Iterable[FileDiff]) -> bytes:
+    """Return the bytes of a mail: what is before the diffs, and the diffs in the order of git."""
+    text = b"".join(diff.text for diff in sorted(diffs, key=lambda diff: diff.path.encode()))
+    # Without diffs, as git writes the mail of an empty commit: the empty line before the diffs is not there.
+    return mail + text if text else mail.rstrip(b"\n") + b"\n"
+
+
+def name_of(title: str, fields: Mapping[str, str]) -> str:
+    """Return the name of a patch: what its field Name says, else one that is made from its title."""
+    words = re.sub(r"[^a-z0-9]+", "-", (fields.get(NAME) or title).lower()).strip("-")
+    return words if len(words) <= NAME_LENGTH else words[: NAME_LENGTH + 1].rpartition("-")[0]
+
+
+def parse(where: str, raw: bytes) -> Patch:
+    """Read the bytes of a mail, with any number of diffs in it; `where` is what an error calls it.
 
     Raises:
         SeriesError: the text is not a patch of the expected form; says where.
     """
     header, separator, body = raw.partition(b"\n\n")
     if not separator:
-        raise SeriesError(f"{name}: no mail header followed by an empty line")
+        raise SeriesError(f"{where}: no mail header followed by an empty line")
     # Only the header goes through the mail parser: the diff's bytes have to stay as they are.
     mail = email.message_from_bytes(header + b"\n\n", policy=email.policy.default)
     if not mail["Subject"]:
-        raise SeriesError(f"{name}: no Subject in the mail header")
+        raise SeriesError(f"{where}: no Subject in the mail header")
     start = 0 if body.startswith(DIFF_START) else body.find(b"\n" + DIFF_START) + 1 or len(body)
     introduction = body[:start].decode("utf-8", errors="replace")
     message, fields = _message_and_fields(re.split(r"(?:\A|\n)---\n", introduction)[0])
+    title = SUBJECT_TAG.sub("", " ".join(str(mail["Subject"]).split()))
     return Patch(
-        name=name,
+        name=name_of(title, fields),
         author=str(mail["From"] or ""),
-        title=SUBJECT_TAG.sub("", " ".join(str(mail["Subject"]).split())),
+        title=title,
         message=message,
         fields=fields,
         mail=raw[: len(raw) - len(body) + start],
-        diffs=parse_diffs(name, body[start:]),
+        diffs=parse_diffs(where, body[start:]),
     )
 
 

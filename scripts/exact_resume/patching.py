@@ -1,21 +1,20 @@
 """Apply the patch series to a transformers tree, take it back, or say how much of it is there."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from exact_resume import carrying, committing, install, repository, unfinished
+from exact_resume import carrying, committing, install, unfinished
 from exact_resume import plan as planning
+from exact_resume import series as patch_series
 from exact_resume import tree as trees
+from exact_resume.branch import Branch
 from exact_resume.diagnosis import Problem
 from exact_resume.errors import Finding, UsageError
 from exact_resume.inspection import Inspection, inspect, plural
 from exact_resume.installed import Installed
-from exact_resume.plan import Step
-from exact_resume.repository import Repository
-from exact_resume.scratch import Contents
 from exact_resume.series import Series
 from exact_resume.state import Blocked
 
@@ -74,6 +73,7 @@ def apply(
     tree: Path,
     *,
     upto: str | None = None,
+    without: Collection[str] = (),
     check: bool = False,
     commit: bool = False,
     series: Series | None = None,
@@ -84,6 +84,7 @@ def apply(
     Args:
         tree: a transformers checkout or a folder that holds the package.
         upto: the last patch to apply; all patches without it.
+        without: the names of the companions to leave out.
         check: only say what would be done.
         commit: make a commit for each patch in the git work tree that the tree is.
         series: the series to apply; the one for the tree's release without it.
@@ -94,7 +95,8 @@ def apply(
         SeriesError: the result is not what the series records; nothing was changed.
     """
     with _exclusively(tree, check=check, installed=installed):
-        return _apply(inspect(tree, series), upto, check=check, commit=commit, installed=installed)
+        found = inspect(tree, series, without)
+        return _apply(found, upto, check=check, commit=commit, installed=installed)
 
 
 def revert(
@@ -119,8 +121,7 @@ def status(tree: Path, series: Series | None = None, installed: Installed | None
         except UsageError as error:
             lost = installed.lost(trees.find(tree).release, None) if installed else None
             raise Finding(f"{lost.what}; {error}") if lost else error from None
-    words = dict(zip((step.name for step in found.plan.steps), found.state.steps, strict=True))
-    patches = tuple((name, words.get(name, "nothing for this kind of tree")) for name in found.series.names)
+    patches = tuple((name, found.words.get(name, "nothing for this kind of tree")) for name in found.names)
     lost = installed.lost(found.tree.release, found.state.applied) if installed else None
     conflicts = (_conflict(found, blocked) for blocked in found.state.blocked)
     problems = tuple(
@@ -161,10 +162,10 @@ def _exclusively(tree: Path, *, check: bool, installed: Installed | None) -> Ite
 
 
 def _apply(found: Inspection, upto: str | None, *, check: bool, commit: bool, installed: Installed | None) -> Result:
-    wanted = planning.count_upto(found.plan, found.series, upto)
     applied = _applied(found)
+    wanted = _wanted(found, upto)
     steps = found.plan.steps
-    branch = _Branch.of(found) if commit else None
+    branch = Branch.of(found) if commit else None
     if applied > wanted:
         beyond = ", ".join(step.name for step in steps[wanted:applied])
         raise UsageError(
@@ -172,13 +173,28 @@ def _apply(found: Inspection, upto: str | None, *, check: bool, commit: bool, in
             "to go back, revert and apply again with --upto; nothing was changed"
         )
     if applied == wanted:
-        done = f"already applied: all {wanted} patches" if wanted == len(steps) else f"already applied up to {upto}"
+        done = f"already applied up to {upto}" if upto else f"already applied: all {wanted} patches"
         return Result((found.heading, *found.notes, f"{done}; nothing to do"))
     for blocked in found.state.blocked:
         if blocked.place < wanted:
             problem = _conflict(found, blocked)
             raise UsageError(f"{found.tree.root}: {problem.what}; {problem.advice}; nothing was changed")
     return _carry_out(found, wanted, check=check, branch=branch, installed=installed)
+
+
+def _wanted(found: Inspection, upto: str | None) -> int:
+    """Return how many steps are to be in; refuse what cannot be left out any more."""
+    if upto and patch_series.plain_name(upto) in found.left_out:
+        raise UsageError(f"{upto} cannot be left out and be the last patch; give one of the two; nothing was changed")
+    for name in found.left_out:
+        if name in found.companions_in:
+            raise UsageError(
+                f"{found.tree.root}: {name} is applied already; to leave it out, revert and apply again with "
+                f"--without {name}; nothing was changed"
+            )
+    if upto:
+        return planning.count_upto(found.plan, found.series, upto)
+    return sum(step.name not in found.left_out for step in found.plan.steps)
 
 
 def _revert(found: Inspection, *, check: bool, installed: Installed | None) -> Result:
@@ -191,32 +207,6 @@ def _revert(found: Inspection, *, check: bool, installed: Installed | None) -> R
         install.install(note, found.tree.root)
     tense = "would be " if check else ""
     return Result((found.heading, f"no patch is applied; {tense}forgotten: an earlier apply --installed"))
-
-
-@dataclass(frozen=True)
-class _Branch:
-    """Where commits go."""
-
-    repository: Repository
-    start: committing.Start
-    names: dict[str, str]
-
-    @classmethod
-    def of(cls, found: Inspection) -> "_Branch":
-        holder = repository.find(found.tree)
-        names = {path: holder.name(found.tree.locate(path)) for path in found.plan.paths}
-        start = committing.check(holder, {names[path]: found.contents[path] for path in names})
-        return cls(holder, start, names)
-
-    def commit(self, found: Inspection, steps: tuple[Step, ...], stages: list[Contents]) -> str:
-        """Make the commits, which nothing refers to yet, and return the id of the last."""
-        patches = {patch.name: patch for patch in found.series.patches}
-        commits = [
-            committing.Commit(patches[step.name], {self.names[diff.path]: stage[diff.path] for diff in step.diffs})
-            for step, stage in zip(steps, stages, strict=True)
-        ]
-        created = {self.names[path]: mode for path, mode in found.plan.modes.items()}
-        return committing.make(self.repository, self.start, commits, created)
 
 
 def _applied(found: Inspection) -> int:
@@ -235,7 +225,9 @@ def _conflict(found: Inspection, blocked: Blocked) -> Problem:
     what = f"conflict: {where}: differs from transformers {found.release} where {step.name} changes it"
     base = found.series.base
     advice = f"rebase the fork onto {base} with the series in it (python -m exact_resume checkout {base})"
-    if blocked.place > found.state.applied:
+    if step.name in found.series.companions:
+        advice += f", or apply with --without {step.name}"
+    elif blocked.place > found.state.applied:
         advice += f", or apply with --upto {found.plan.steps[blocked.place - 1].name}"
     return Problem(what, advice)
 
@@ -245,7 +237,7 @@ def _carry_out(
     count: int,
     *,
     check: bool,
-    branch: _Branch | None = None,
+    branch: Branch | None = None,
     installed: Installed | None = None,
 ) -> Result:
     steps, reverse = found.way_to(count)

@@ -80,13 +80,11 @@ def make(tree: Tree, series: Series) -> Plan:
     return Plan(tuple(steps), tuple(left_out))
 
 
-def count_upto(plan: Plan, series: Series, name: str | None) -> int:
-    """Return how many steps belong to the series up to and including a patch; all of them for None.
+def count_upto(plan: Plan, series: Series, name: str) -> int:
+    """Return how many steps belong to the series up to and including a patch.
 
     Raises:
         UsageError: the series has no such patch.
     """
-    if name is None:
-        return len(plan.steps)
     wanted = set(series.names[: series.position(name) + 1])
     return sum(step.name in wanted for step in plan.steps)

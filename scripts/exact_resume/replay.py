@@ -1,16 +1,17 @@
 """Replay a lane as commits, export these, and compare with the files that are there."""
 
+import contextlib
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from exact_resume import commits, hashes, pristine
+from exact_resume import commits, created, hashes, pristine, result
 from exact_resume.checkout import make_commits
-from exact_resume.commits import Commit
+from exact_resume.commits import History
 from exact_resume.errors import Finding, SeriesError, UsageError
 from exact_resume.patchfile import Patch
-from exact_resume.series import COMMON, RELEASES_FILE, Release, Series
+from exact_resume.series import RELEASES_FILE, Release, Series
 from exact_resume.tree import SOURCE_PACKAGE
 
 INIT_FILE = f"{SOURCE_PACKAGE}/__init__.py"
@@ -18,38 +19,42 @@ STAND_IN = {INIT_FILE: b'__version__ = "0"\n'}
 """What stands for a release where only the files matter that the series creates."""
 
 
-def check_mails(patches: Iterable[Patch], folder: Path) -> Iterable[str]:
-    """Replay the diffs of the files that the series creates, which takes nothing but the mails."""
+def check_messages(patches: Iterable[Patch]) -> Iterable[str]:
+    """Replay what mails of lanes share, which takes no file of a release."""
     patches = tuple(patches)
-    created = created_paths(patches)
-    reduced = tuple(replace(p, diffs=tuple(diff for diff in p.diffs if diff.path in created)) for p in patches)
+    paths = created.paths(patches)
+    reduced = tuple(replace(patch, diffs=created.diffs_of(patch, paths)) for patch in patches)
     try:
-        replayed = _replay("0", STAND_IN, reduced)
+        with _replayed("0", STAND_IN, reduced) as history:
+            replayed = history.patches
     except (SeriesError, UsageError) as error:
-        yield f"{COMMON}: the mails do not give commits: {error}"
+        yield f"the mails do not give commits: {error}"
         return
-    for patch, commit in zip(patches, replayed, strict=True):
-        if commit.mail != (folder / COMMON / patch.name).read_bytes():
-            yield f"{COMMON}/{patch.name}: its commit, exported, gives other bytes"
+    for patch, commit in zip(reduced, replayed, strict=True):
+        if commit.text != patch.text:
+            yield f"{patch.name}: its commit, exported, gives other bytes"
 
 
-def check_lane(series: Series, folder: Path) -> Iterable[str]:
-    """Replay a lane on the published files of its base release.
+def check_lane(series: Series, folder: Path, *, newest: bool) -> Iterable[str]:
+    """Replay a lane on the published files of its base release; compare the result, too, if it is the newest lane.
 
     Raises:
         UsageError: the official wheel is not to be had.
     """
-    own = {diff.path for patch in series.patches for diff in patch.diffs} - created_paths(series.patches)
+    own = {diff.path for patch in series.patches for diff in patch.diffs} - created.paths(series.patches)
     files = pristine.read(series.base, None, sorted({INIT_FILE, *own}))
     try:
-        replayed = _replay(series.base, files, series.patches)
+        with _replayed(series.base, files, series.patches) as history:
+            made = result.files(history) if newest else {}
     except SeriesError as error:
         yield f"{series.lane}: does not give commits on {series.base}: {error}"
         return
-    for patch, commit in zip(series.patches, replayed, strict=True):
-        path = folder / series.lane / patch.name
-        if commit.own != (path.read_bytes() if path.exists() else b""):
-            yield f"{series.lane}/{patch.name}: its commit, exported, gives other bytes"
+    for patch, commit in zip(series.patches, history.patches, strict=True):
+        if commit.text != patch.text:
+            yield f"{series.lane}: {patch.name}: its commit, exported, gives other bytes"
+    for path in sorted(made):
+        if (folder / path).is_file() and (folder / path).read_bytes() != made[path]:
+            yield f"{path}: not what {series.lane} makes of {series.base}; run export"
 
 
 def check_release(release: Release, series: Series) -> Iterable[str]:
@@ -63,17 +68,13 @@ def check_release(release: Release, series: Series) -> Iterable[str]:
     except Finding as finding:
         yield str(finding)
         return
-    if files != release.files:
+    if files != (release.files, release.combinations):
         yield f"{RELEASES_FILE}: release {release.version}: other blob ids than its published files give; run hashes"
 
 
-def created_paths(patches: Iterable[Patch]) -> set[str]:
-    """Return the paths of the files that the patches create."""
-    return {diff.path for patch in patches for diff in patch.diffs if diff.is_new}
-
-
-def _replay(release: str, files: Mapping[str, bytes | None], patches: tuple[Patch, ...]) -> list[Commit]:
+@contextlib.contextmanager
+def _replayed(release: str, files: Mapping[str, bytes | None], patches: tuple[Patch, ...]) -> Iterator[History]:
     with tempfile.TemporaryDirectory(prefix="exact-resume-") as scratch:
         folder = Path(scratch) / "tree"
         make_commits(folder, release, files, patches)
-        return commits.read(folder)[1]
+        yield commits.read(folder)

@@ -1,8 +1,7 @@
 """The patch series on disk: which release is served by which lane, and the patches of a lane in order.
 
-A patch is a mail in `common`, with the diffs of the files that are the same in every lane, and the diffs of upstream's
-own files in the folder of the lane. Those are written against one release, the base of the lane; their blob ids for
-another release are in releases.toml.
+A lane is a folder of mails, which git and quilt can apply as well. They are written against one release, the base of
+the lane; the blob ids of upstream's own files in other releases are in releases.toml.
 """
 
 import functools
@@ -10,7 +9,8 @@ import os
 import re
 import tomllib
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,11 +20,24 @@ from exact_resume.patchfile import FileDiff, Patch
 
 PATCHES_VARIABLE = "EXACT_RESUME_PATCHES"
 RELEASES_FILE = "releases.toml"
+FILE_NAME = re.compile(r"(?:\d\d-)?(.+)\.patch")
 SERIES_FILE = "series"
-COMMON = "common"
+RESULT = "result"
+"""The folder beside the lanes that has what the newest lane makes, for readers."""
 
 # By content, as a command may ask for the same series once for each of many releases. Nobody changes what they return.
-_parse, _parse_diffs, _parse_table = map(functools.cache, (patchfile.parse, patchfile.parse_diffs, tomllib.loads))
+_parse, _parse_table = map(functools.cache, (patchfile.parse, tomllib.loads))
+
+Combinations = Mapping[str, Mapping[str, str]]
+"""Blob ids by path, then by companions, see the module `combinations`."""
+
+
+@dataclass(frozen=True)
+class Lane:
+    """What releases.toml says of a lane: its base, and the combinations of the files that the series creates."""
+
+    base: str
+    combinations: Combinations = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,6 +49,7 @@ class Release:
         lane: the lane that serves it.
         files: for each of upstream's own files that the series changes, its git blob ids: pristine, then after each
             patch that touches it.
+        combinations: of these files.
         proof: what the last proof of this release wrote; None before that.
         wheel_sha256: the SHA-256 of its official wheel; None where it is not known.
     """
@@ -45,6 +59,7 @@ class Release:
     files: dict[str, tuple[str, ...]]
     proof: dict | None = None
     wheel_sha256: str | None = None
+    combinations: Combinations = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,25 +70,32 @@ class Series:
         lane: the name of the lane.
         base: the release that its diffs of upstream's own files are written against.
         patches: the patches in order.
+        combinations: of all files that two or more companions change.
     """
 
     lane: str
     base: str
     patches: tuple[Patch, ...]
+    combinations: Combinations = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
-        """The file names of the patches, in order."""
+        """The names of the patches, in order."""
         return [patch.name for patch in self.patches]
 
+    @property
+    def companions(self) -> list[str]:
+        """The names of the patches that can be left out, in order."""
+        return [patch.name for patch in self.patches if patch.is_companion]
+
     def position(self, name: str) -> int:
-        """Return the place, from 0, of the patch with this name; the ending `.patch` may be left out.
+        """Return the place, from 0, of the patch with this name, or in a file of this name.
 
         Raises:
             UsageError: there is no such patch.
         """
         for place, known in enumerate(self.names):
-            if name in (known, known.removesuffix(".patch")):
+            if known in (name, plain_name(name)):
                 return place
         raise UsageError(f"no patch {name} in lane {self.lane}; known patches: {', '.join(self.names)}")
 
@@ -116,15 +138,22 @@ def load_releases(folder: Path | None = None) -> dict[str, Release]:
     return {version: releases[version] for version in sorted(releases, key=version_key, reverse=True)}
 
 
-def load_lanes(folder: Path | None = None) -> dict[str, str]:
-    """Return the base release of each lane, in the order of releases.toml.
+def load_lanes(folder: Path | None = None) -> dict[str, Lane]:
+    """Return what releases.toml says of each lane, in its order.
 
     Raises:
         SeriesError: releases.toml is damaged.
     """
-    return _read_table(
-        folder or patches_folder(), lambda table: {lane: str(entry["base"]) for lane, entry in table["lanes"].items()}
-    )
+
+    def read(table: dict) -> dict[str, Lane]:
+        return {name: Lane(str(entry["base"]), _combinations(entry)) for name, entry in table["lanes"].items()}
+
+    return _read_table(folder or patches_folder(), read)
+
+
+def newest_lane(lanes: Mapping[str, Lane]) -> str:
+    """Return the lane that is written against the newest release."""
+    return max(lanes, key=lambda name: version_key(lanes[name].base))
 
 
 def _read_table(folder: Path, read):
@@ -139,7 +168,13 @@ def _release(version: str, entry: dict) -> Release:
     files = {path: tuple(map(str, blobs)) for path, blobs in entry["files"].items()}
     proof, digest = entry.get("proof"), entry.get("wheel_sha256")
     proof = None if proof is None else dict(proof)
-    return Release(version, str(entry["lane"]), files, proof, None if digest is None else str(digest))
+    digest = None if digest is None else str(digest)
+    return Release(version, str(entry["lane"]), files, proof, digest, _combinations(entry))
+
+
+def _combinations(entry: dict) -> Combinations:
+    found = entry.get("combinations", {})
+    return {path: {names: str(blob) for names, blob in blobs.items()} for path, blobs in found.items()}
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -162,8 +197,19 @@ def nearest(version: str, folder: Path | None = None) -> str:
     return older[0] if older else candidates[-1]
 
 
-def series_names(lane_folder: Path) -> list[str]:
-    """Return the patch file names that a lane's `series` file lists; `#` begins a comment.
+def file_name(place: int, name: str) -> str:
+    """Return the name of the file that holds a patch, by its place from 0: a shell puts such names in order."""
+    return f"{place + 1:02}-{name}.patch"
+
+
+def plain_name(name: str) -> str:
+    """Return the name of a patch for the name of its file, with or without number; others stay as they are."""
+    match = FILE_NAME.fullmatch(name)
+    return match[1] if match else name
+
+
+def listed_files(lane_folder: Path) -> list[str]:
+    """Return the file names that a lane's `series` file lists; `#` begins a comment.
 
     Raises:
         SeriesError: there is no readable series file.
@@ -187,24 +233,23 @@ def load_lane(lane: str, folder: Path | None = None) -> Series:
     lanes = load_lanes(folder)
     if lane not in lanes:
         raise SeriesError(f"{folder / RELEASES_FILE}: has no lane {lane}")
-    patches = tuple(read_patch(name, lane, folder) for name in series_names(folder / lane))
+    patches = tuple(read_patch(folder / lane / name) for name in listed_files(folder / lane))
     if not patches:
         raise SeriesError(f"{folder / lane / SERIES_FILE}: lists no patch")
-    return Series(lane, lanes[lane], patches)
+    return Series(lane, lanes[lane].base, patches, lanes[lane].combinations)
 
 
-def read_patch(name: str, lane: str, folder: Path) -> Patch:
-    """Read one patch of a lane: the mail with its diffs, followed by the diffs of the lane, if there are any.
+def read_patch(path: Path) -> Patch:
+    """Read one patch of a lane.
 
     Raises:
-        SeriesError: a file cannot be read, or is not of the expected form.
+        SeriesError: the file cannot be read, or is not of the expected form.
     """
-    patch = _parse(f"{COMMON}/{name}", _read(folder / COMMON / name))
-    own = folder / lane / name
-    diffs = _parse_diffs(f"{lane}/{name}", _read(own)) if own.exists() else ()
-    for path in {diff.path for diff in patch.diffs} & {diff.path for diff in diffs}:
-        raise SeriesError(f"{lane}/{name}: {path}: {COMMON}/{name} changes this file as well")
-    return replace(patch, name=name, diffs=patch.diffs + diffs)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise SeriesError(f"{path}: cannot be read: {error.strerror}") from error
+    return _parse(f"{path.parent.name}/{path.name}", raw)
 
 
 def for_release(release: str, folder: Path | None = None) -> Series:
@@ -223,7 +268,11 @@ def for_release(release: str, folder: Path | None = None) -> Series:
             "nothing was changed"
         )
     series = load_lane(releases[release].lane, folder)
-    return replace(series, patches=_with_blobs(series.patches, releases[release]))
+    groups = [patch.is_companion for patch in series.patches]
+    if groups != sorted(groups):
+        raise SeriesError(f"{folder / series.lane / SERIES_FILE}: lists a patch of the core after a companion")
+    patches = _with_blobs(series.patches, releases[release])
+    return replace(series, patches=patches, combinations={**series.combinations, **releases[release].combinations})
 
 
 def _with_blobs(patches: tuple[Patch, ...], release: Release) -> tuple[Patch, ...]:
@@ -245,10 +294,3 @@ def _with_blobs(patches: tuple[Patch, ...], release: Release) -> tuple[Patch, ..
         return replace(diff, old_blob=old, new_blob=new)
 
     return tuple(replace(patch, diffs=tuple(map(rewritten, patch.diffs))) for patch in patches)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SeriesError(f"{path}: cannot be read: {error.strerror}") from error

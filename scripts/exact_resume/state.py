@@ -8,6 +8,7 @@ tree, the patches are merged instead.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from exact_resume import diagnosis, scratch
 from exact_resume.bases import NoBase
@@ -22,6 +23,7 @@ APPLIED = "applied"
 NOT_APPLIED = "not applied"
 PARTLY = "partly applied"
 UNCLEAR = "unclear"
+LEFT_OUT = "left out"
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,9 @@ def _edited_state(plan: Plan, path: str, content: bytes | None, find_merger: Cal
     problem = diagnosis.not_worth_trying(plan, path, content)
     if problem:
         return FileState(path, False, frozenset(), problem, worth_trying=False)
-    diffs = [diff for _, diff in plan.touches(path)]
-    trials = [_trial(content, diffs, touched) for touched in range(len(diffs) + 1)]
+    # Without blob ids, which are others in other combinations of companions, while the trials are the same.
+    diffs = tuple(replace(diff, old_blob="", new_blob="") for _, diff in plan.touches(path))
+    trials = _trials(content, diffs)
     fitting = [touched for touched, trial in enumerate(trials) if trial.fits]
     exact = FileState(path, False, _counts(plan, path, fitting))
     if fitting and all(trials[touched].unique for touched in fitting):
@@ -165,7 +168,12 @@ class _Trial:
     unique: bool = True
 
 
-def _trial(content: bytes | None, diffs: list[FileDiff], touched: int) -> _Trial:
+@lru_cache(maxsize=64)
+def _trials(content: bytes | None, diffs: tuple[FileDiff, ...]) -> list[_Trial]:
+    return [_trial(content, diffs, touched) for touched in range(len(diffs) + 1)]
+
+
+def _trial(content: bytes | None, diffs: tuple[FileDiff, ...], touched: int) -> _Trial:
     """Try whether a file can be the result of the first `touched` diffs: those come off, the others go on."""
     path = diffs[0].path
     unique = True

@@ -7,10 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from exact_resume import archives, git, locks, patching
+from exact_resume import archives, combinations, git, locks, patching
 from exact_resume.errors import UsageError
 from exact_resume.series import Series, for_release, load_releases
 
@@ -40,7 +40,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "exact-resume"
 
 
-def build(name: str, release: str, *, upto: str | None = None) -> Path:
+def build(name: str, release: str, *, upto: str | None = None, without: Collection[str] = ()) -> Path:
     """
     Return a folder that holds the package `transformers/`, building it if the cache does not have it.
 
@@ -48,6 +48,7 @@ def build(name: str, release: str, *, upto: str | None = None) -> Path:
         name: "stock", "literal", "drain" or "patched".
         release: The transformers release.
         upto: For "patched": the last patch of the series that is applied.
+        without: For "patched": the companions that are left out.
 
     Raises:
         UsageError: The wheel of the release is not to be had, or, for a tree other than "stock", no series serves it.
@@ -56,7 +57,7 @@ def build(name: str, release: str, *, upto: str | None = None) -> Path:
     _check_number(release)
     if name == STOCK:  # also of a release that has no series yet
         return cached(f"{release}/stock", lambda folder: _unpack_wheel(release, folder))
-    series = for_release(release)
+    series = combinations.without(for_release(release), without)
     if name == PATCHED:
         key = _digest(*(repr(patch).encode() for patch in series.patches), (upto or "").encode())
         return cached(f"{release}/patched-{key}", lambda folder: _patch(release, series, upto, folder))

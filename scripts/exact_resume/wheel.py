@@ -4,10 +4,11 @@ import argparse
 import contextlib
 import hashlib
 import tempfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
-from exact_resume import locks, patching, trees, wheelfile
+from exact_resume import combinations, locks, patching, trees, wheelfile
 from exact_resume.errors import EXIT_FINE, UsageError
 from exact_resume.git import ABSENT, blob_id
 from exact_resume.series import Series, for_release
@@ -19,7 +20,7 @@ INIT_FILE = f"{INSTALLED_PACKAGE}/__init__.py"
 
 
 def add_arguments(command: argparse.ArgumentParser) -> None:
-    """Add the arguments of `wheel`."""
+    """Add the arguments of `wheel`, except --without."""
     command.add_argument("release", metavar="RELEASE", help="the release of transformers, such as 5.23.0")
     command.add_argument(
         "--output",
@@ -35,7 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Build the wheel, and say where it is and how to pin it; the errors are those of `build`."""
-    name, content = build(parsed.release, parsed.source)
+    name, content = build(parsed.release, parsed.source, parsed.without)
     target, written = _write(parsed.output, name, content)
     digest = hashlib.sha256(content).hexdigest()
     print(f"{'built' if written else 'already built'}: {target}")
@@ -46,7 +47,7 @@ def run(parsed: argparse.Namespace) -> int:
     return EXIT_FINE
 
 
-def build(release: str, source: Path | None = None) -> tuple[str, bytes]:
+def build(release: str, source: Path | None = None, without: Collection[str] = ()) -> tuple[str, bytes]:
     """Make the patched wheel of a release: the same bytes for the same official wheel and the same patches.
 
     The version gets a local label that names the patched contents, so that `transformers==RELEASE` accepts the wheel.
@@ -57,14 +58,15 @@ def build(release: str, source: Path | None = None) -> tuple[str, bytes]:
     Args:
         release: the release of transformers.
         source: the official wheel; the one in the cache, downloaded if need be, without it.
+        without: the names of the companions to leave out.
 
     Returns:
         The file name of the wheel, and its bytes.
 
     Raises:
-        UsageError: there is no series for the release, or no good official wheel.
+        UsageError: there is no series for the release, no such companion, or no good official wheel.
     """
-    series = for_release(release)
+    series = combinations.without(for_release(release), without)
     path = source or trees.official_wheel(release)
     members = wheelfile.read(path, PROJECT, release)
     trees.check_wheel(path, release)

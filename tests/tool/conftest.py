@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ RELEASE = "9.9.0"
 OLDER = "9.8.0"
 LANE = "v9.9"
 FIELDS = "Bug: https://example.org/1\nOrigin: vendor\nForwarded: not-needed\nApplies-To: 9.9.0\n"
+MAIL = ("-1", "--stdout", "-U1", "--full-index", "--no-signature", "--zero-commit", "--no-stat")
 
 
 def numbered(count, **replaced):
@@ -122,43 +124,22 @@ def make_lane(work, lane_folder, pristine, steps, fields=FIELDS):
     git(origin, "init")
     git(origin, "add", ".")
     git(origin, "commit", "-m", "pristine")
+    git(origin, "tag", "pristine")
     trees = [snapshot_copy(origin, work / "tree-0")]
-    for number, (title, files) in enumerate(steps, 1):
+    lane_folder.mkdir(parents=True)
+    names = []
+    for number, (title, files, *group) in enumerate(steps, 1):
         write_files(origin, files)
         git(origin, "add", ".")
-        git(origin, "commit", "-m", f"{title}\n\nWithout it a resumed run differs.\n\n{fields}")
+        message = f"{title}\n\nWithout it a resumed run differs.\n\n{fields}Group: {group[0] if group else 'core'}\n"
+        git(origin, "commit", "-m", message)
         trees.append(snapshot_copy(origin, work / f"tree-{number}"))
-    names = [write_patch(origin, lane_folder, f"HEAD~{len(steps) - n}", n, pristine) for n in range(1, len(steps) + 1)]
-    (lane_folder / "series").write_text("".join(f"{name}\n" for name in names))
+        names.append(re.sub("[^a-z0-9]+", "-", title.lower()).strip("-"))
+        (lane_folder / f"{number:02}-{names[-1]}.patch").write_bytes(git(origin, "format-patch", *MAIL, "HEAD"))
+    (lane_folder / "series").write_text("".join(f"{number:02}-{name}.patch\n" for number, name in enumerate(names, 1)))
     write_releases(lane_folder, pristine, trees)
+    write_result(origin, lane_folder.parent / "result", pristine)
     return names, trees
-
-
-def write_patch(origin, lane_folder, commit, number, pristine):
-    """Write one commit: its mail into `common`, the diffs of pristine files beside the series; return the name."""
-    common = lane_folder.parent / "common"
-    for folder in (common, lane_folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    mail = git(
-        origin,
-        "format-patch",
-        "-1",
-        "--stdout",
-        "--full-index",
-        "--no-signature",
-        "--zero-commit",
-        "--no-stat",
-        commit,
-    )
-    name = f"{number:04}-{git(origin, 'log', '-1', '--format=%f', commit).decode().strip()}.patch"
-    diff = ["diff-tree", "-p", "--no-commit-id", "--full-index"]
-    others = git(origin, *diff, commit, "--", ".", *(f":(exclude){path}" for path in pristine))
-    own = git(origin, *diff, "-U1", commit, "--", *pristine)
-    head = mail[: mail.index(b"diff --git ")]
-    (common / name).write_bytes(head + others if others else head.rstrip(b"\n") + b"\n")
-    if own:
-        (lane_folder / name).write_bytes(own)
-    return name
 
 
 def write_releases(lane_folder, pristine, trees):
@@ -171,6 +152,15 @@ def write_releases(lane_folder, pristine, trees):
         if len(chain) > 1:
             lines.append(f'"{path}" = {json.dumps(chain)}')
     (lane_folder.parent / "releases.toml").write_text("\n".join(lines) + "\n")
+
+
+def write_result(origin, folder, pristine):
+    """Write the new modules, and a diff of each that the steps change."""
+    for path in git(origin, "diff", "--name-only", "pristine", "--", "src/transformers").decode().split():
+        target = folder / (f"{path}.diff" if path in pristine else path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        diff = git(origin, "diff", "--full-index", "pristine", "--", path)
+        target.write_bytes(diff if path in pristine else (origin / path).read_bytes())
 
 
 def snapshot_copy(source, destination):
@@ -201,6 +191,11 @@ class World:
     stages: list[Path]
     tree: Path
     work: Path
+
+    @property
+    def files(self):
+        """The names of the files of the patches."""
+        return [f"{number:02}-{name}.patch" for number, name in enumerate(self.names, 1)]
 
     def stage(self, count):
         """What the tree holds after `count` patches, according to git."""
@@ -274,12 +269,6 @@ def own_patches(world, monkeypatch):
     world.patches = Path(shutil.copytree(world.patches, world.work / "own-patches"))
     monkeypatch.setenv("EXACT_RESUME_PATCHES", str(world.patches))
     return world.patches / LANE
-
-
-@pytest.fixture
-def own_mails(own_patches):
-    """The mails of the series that a test may damage."""
-    return own_patches.parent / "common"
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def test_each_patch_becomes_a_commit_as_its_mail_says(fork, git):
     assert log(git, fork.tree, "%s")[1:] == ["Save", "Load the état", "Check"]
     assert set(log(git, fork.tree, "%an %ae|%cn %ce")[1:]) == {"A Müller a@example.org|Ünal u@example.org"}
     dates = git(fork.work, "-C", str(fork.tree), "log", "-1", "--format=%aI").decode().strip()
-    mail = (fork.patches / "common" / fork.names[2]).read_bytes().decode()
+    mail = (fork.patches / "v9.9" / fork.files[2]).read_bytes().decode()
     assert mail.split("\nDate: ")[1].split("\n")[0].split(" ")[4] in dates
     body = git(fork.tree, "log", "-1", "--format=%B").decode()
     assert body == f"{mail.split('[PATCH] ')[1].partition(chr(10) + '---' + chr(10))[0].rstrip()}\n\n"
@@ -144,7 +144,7 @@ def test_variables_that_git_sets_inside_a_hook_do_not_lead_elsewhere(fork, git, 
 def test_check_writes_nothing(fork):
     before = fork.now()
     result = patching.apply(fork.tree, commit=True, check=True)
-    assert "would be committed: 0001-Save.patch  Save" in result.lines
+    assert "would be committed: save  Save" in result.lines
     assert fork.now() == before
 
 
@@ -265,5 +265,5 @@ def test_an_interruption_puts_everything_back(fork, git, monkeypatch, command, a
 def test_the_command_line_commits(fork, git):
     completed = fork.run("apply", fork.tree, "--commit")
     assert completed.returncode == 0 and completed.stderr == ""
-    assert completed.stdout.splitlines()[1] == "committed: 0001-Save.patch  Save"
+    assert completed.stdout.splitlines()[1] == "committed: save  Save"
     assert len(log(git, fork.tree, "%h")) == 1 + COUNT

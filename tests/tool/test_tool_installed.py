@@ -107,7 +107,7 @@ def test_record_comes_back_byte_for_byte(site, snapshot, end, final):
     if not final:
         record.write_bytes(record.read_bytes().rstrip())
     before = snapshot(site)
-    patching.apply(site, installed=here(site), upto="0001-Save-the-sampler-state.patch")
+    patching.apply(site, installed=here(site), upto="01-save-the-sampler-state.patch")
     check_record(site)
     patching.apply(site, installed=here(site))
     check_record(site)
