@@ -7,7 +7,7 @@ from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.series import for_release
 from exact_resume.trees import PATCHED
 
-PATCHES = [patch.name.removesuffix(".patch") for patch in for_release("5.23.0").patches]
+PATCHES = for_release("5.23.0").names
 LADDER = [name for name in PATCHES if name not in NOT_SHOWN]
 TESTED = [scenario for scenario in SCENARIOS.values() if scenario.tier != "long" and scenario.reason_to_skip() is None]
 # The others of these groups differ in what no patch treats differently, and take long.
@@ -33,7 +33,7 @@ def test_each_patch_makes_its_scenarios_exact_and_keeps_the_others(matrix, upto)
         chains = SCENARIOS[name].control_chains()
         if _rung(SCENARIOS[name]) not in (rung, rung + 1):
             chains = chains[-1:]
-        cell = matrix.cell(PATCHED, name, chains, f"{upto}.patch")
+        cell = matrix.cell(PATCHED, name, chains, upto)
         exact[name] = all(resume["exact"] for resume in cell["resumes"])
     assert exact == expected
 

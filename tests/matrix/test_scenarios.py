@@ -50,7 +50,7 @@ def test_the_table_of_expected_results_is_complete():
 
 
 def test_there_are_scenarios_for_each_kind_of_loading_and_each_patch():
-    patches = [patch.name.removesuffix(".patch") for patch in for_release(RELEASE).patches]
+    patches = for_release(RELEASE).names
     assert {scenario.fixed_by for scenario in SCENARIOS.values()} == {None, *patches} - {*NOT_SHOWN}
     combinations = [name for name in SCENARIOS if name.startswith("workers_") and "_prefetch_" in name]
     assert len(combinations) == 3 * 3 * 2 * 3

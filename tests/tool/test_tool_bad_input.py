@@ -99,12 +99,8 @@ def test_a_large_folder_is_not_searched_for_ever(world, monkeypatch):
 
 
 def mails(world):
-    """The patches as mails that other tools take."""
-    for name in world.names:
-        own = world.patches / "v9.9" / name
-        path = world.work / name
-        path.write_bytes((world.patches / "common" / name).read_bytes() + (own.read_bytes() if own.exists() else b""))
-        yield str(path)
+    """The files of the patches."""
+    return [str(world.patches / "v9.9" / name) for name in world.files]
 
 
 @pytest.mark.parametrize("count", range(1, COUNT + 1))
@@ -112,7 +108,7 @@ def test_patches_that_git_am_applied_are_recognised(world, git, count):
     git(world.tree, "init")
     git(world.tree, "add", ".")
     git(world.tree, "commit", "-m", "fork")
-    git(world.tree, "am", *list(mails(world))[:count])
+    git(world.tree, "am", *mails(world)[:count])
     world.edit(TRAINER, "line 45\n", "mine 45\n")
     states = [state for _, state in patching.status(world.tree).patches]
     assert states == ["applied"] * count + ["not applied"] * (COUNT - count)

@@ -50,7 +50,7 @@ def test_each_patch_becomes_a_commit_as_its_mail_says(fork, git):
     mail = (fork.patches / "v9.9" / fork.files[2]).read_bytes().decode()
     assert mail.split("\nDate: ")[1].split("\n")[0].split(" ")[4] in dates
     body = git(fork.tree, "log", "-1", "--format=%B").decode()
-    assert body == f"{mail.split('[PATCH] ')[1].partition(chr(10) + '---' + chr(10))[0].rstrip()}\n\n"
+    assert body == f"{mail.split('[PATCH] ')[1].partition(chr(10) + 'diff --git ')[0].rstrip()}\n\n"
     for count in range(COUNT + 1):
         git(fork.tree, "checkout", "--quiet", "--detach", f"main~{COUNT - count}")
         at_commit = {name: held for name, held in fork.now().items() if not name.startswith(".git")}

@@ -9,7 +9,7 @@ from exact_resume.errors import UsageError
 
 TRAINER = "src/transformers/trainer.py"
 STATE = "src/transformers/resume/state.py"
-MESSAGE = "\n\nWithout it a resumed run differs.\n\nBug: b\nOrigin: o\nForwarded: no\nApplies-To: 9\n"
+MESSAGE = "\n\nWithout it a resumed run differs.\n\nBug: b\nOrigin: o\nForwarded: no\nApplies-To: 9\nGroup: core\n"
 
 
 def files_of(patches):
@@ -102,22 +102,35 @@ def test_a_changed_commit_changes_its_files_and_the_base(maintained, work, git):
     before = files_of(maintained.patches)
     commit(git, work, TRAINER, "check\n", "check it\n", "--amend", "--no-edit")
     export.export(work)
-    assert changed(maintained, before) == {"releases.toml", f"v9.9/{maintained.names[2]}"}
+    assert changed(maintained, before) == {
+        "releases.toml",
+        "result/src/transformers/trainer.py.diff",
+        f"v9.9/{maintained.files[2]}",
+    }
+    assert "+check it\n" in (maintained.patches / "result/src/transformers/trainer.py.diff").read_text()
     assert lint.check(maintained.patches, trees=True)[1] == []
     patching.apply(maintained.tree)
     assert patching.status(maintained.tree).exact
     assert "check it\n" in (maintained.tree / TRAINER).read_text()
 
 
-def test_new_patches_are_named_after_their_titles_and_old_ones_keep_their_names(maintained, work, git):
+def test_new_patches_are_named_after_their_titles(maintained, work, git):
     title = "Trainer: Keep what nobody else keeps, in a way that is too long for the name of one file"
     commit(git, work, TRAINER, "line 70\n", "kept 70\n", "-m", title + MESSAGE)
     commit(git, work, STATE, "", "kept = 1\n", "-m", "Keep `é`!" + MESSAGE)
     export.export(work)
-    names = [*maintained.names, "trainer-keep-what-nobody-else-keeps-in-a-way-that-is-too.patch", "keep.patch"]
-    assert (maintained.patches / "v9.9" / "series").read_text().split() == names
+    files = [*maintained.files, "04-trainer-keep-what-nobody-else-keeps-in-a-way-that-is-too.patch", "05-keep.patch"]
+    assert (maintained.patches / "v9.9" / "series").read_text().split() == files
     assert [patch.title for patch in series.load_lane("v9.9").patches][3:] == [title, "Keep `é`!"]
-    assert not (maintained.patches / "v9.9" / names[4]).exists()
+    assert lint.check(maintained.patches, trees=True)[1] == []
+
+
+def test_a_name_in_the_message_stays_when_the_title_changes(maintained, work, git):
+    for title in ("Keep it", "Keep it all"):
+        amend = ["--amend"] if title == "Keep it all" else []
+        commit(git, work, STATE, "", "kept = 1\n", *amend, "-m", f"{title}{MESSAGE}Name: kept\n")
+        export.export(work)
+        assert series.load_lane("v9.9").names[3:] == ["kept"]
     assert lint.check(maintained.patches, trees=True)[1] == []
 
 
@@ -125,8 +138,9 @@ def test_a_patch_that_is_left_out_is_removed(maintained, work, git):
     before = files_of(maintained.patches)
     git(work, "reset", "--hard", "main~1")
     lines = export.export(work)
-    gone = maintained.names[2]
-    assert changed(maintained, before) == {f"common/{gone}", f"v9.9/{gone}", "v9.9/series", "releases.toml"}
+    gone = maintained.files[2]
+    of_result = {f"result/{path}" for path in (f"{TRAINER}.diff", STATE)}
+    assert changed(maintained, before) == {f"v9.9/{gone}", "v9.9/series", "releases.toml", *of_result}
     assert f"removed: v9.9/{gone}" in lines and "written: v9.9/series" in lines
     assert lint.check(maintained.patches)[1] == []
 
@@ -186,10 +200,22 @@ def test_a_commit_that_no_patch_file_can_hold_is_refused(maintained, work, git):
 
 def test_two_commits_of_one_title_are_refused(maintained, work, git):
     commit(git, work, STATE, "", "more = 1\n", "-m", "Save the sampler state" + MESSAGE)
-    refused(maintained, "two commits give .*'Save the sampler state'", work)
+    refused(maintained, "two commits give the name .*'Save the sampler state'", work)
 
 
-@pytest.mark.parametrize("lane", ["common", "5.19", "v5", "../v5.1", "v5.1.2"])
+def test_a_title_that_gives_no_name_is_refused(maintained, work, git):
+    commit(git, work, STATE, "", "more = 1\n", "-m", "Ü" + MESSAGE)
+    refused(maintained, "'Ü' gives no name; add the field Name", work)
+
+
+def test_a_core_patch_after_a_companion_is_refused(maintained, work, git):
+    for number, group in enumerate(("companion", "core")):
+        text = MESSAGE.replace("core", group)
+        commit(git, work, STATE, "", f"more = {number}\n", "-m", f"Number {number}{text}")
+    refused(maintained, "'Number 1' is of the core and follows on a companion; put companions last", work)
+
+
+@pytest.mark.parametrize("lane", ["common", "result", "5.19", "v5", "../v5.1", "v5.1.2"])
 def test_a_name_that_is_not_one_of_a_lane_is_refused(maintained, work, lane):
     refused(maintained, "is not the name of a lane", work, lane)
 
@@ -231,7 +257,7 @@ def test_a_new_lane_for_another_release(maintained, older, write_wheel, git):
     before = files_of(maintained.patches)
     export.export(older, "v9.8")
     assert {path for path in changed(maintained, before) if not path.startswith("v9.8/")} == {"releases.toml"}
-    assert series.load_lanes() == {"v9.9": "9.9.0", "v9.8": "9.8.0"}
+    assert {name: lane.base for name, lane in series.load_lanes().items()} == {"v9.9": "9.9.0", "v9.8": "9.8.0"}
     names = git(older, "ls-tree", "-r", "--name-only", "new~3").decode().splitlines()
     write_wheel("9.8.0", {name: git(older, "show", f"new~3:{name}").decode() for name in names})
     assert lint.check(maintained.patches, trees=True)[1] == []
@@ -240,23 +266,47 @@ def test_a_new_lane_for_another_release(maintained, older, write_wheel, git):
     assert changed(maintained, before) == set()
 
 
-def test_only_the_newest_lane_changes_what_is_common(maintained, older, work, git):
+def test_what_lanes_share_is_carried_from_the_newest_into_the_others(maintained, older, work, git):
     export.export(older, "v9.8")
     name = maintained.names[2]
     commit(git, older, STATE, "state = 2", "state = 3", "--amend", "--no-edit")
-    refused(maintained, f"lane v9.8 gives another common/{name} than .* change the newest lane, v9.9, first", older)
-    commit(git, work, STATE, "state = 2", "state = 3", "--amend", "--no-edit")
+    refused(maintained, f"lane v9.8 gives another {name} than lane v9.9 has.* change the newest lane", older)
+    commit(git, work, STATE, "state = 2", "state = 3", "--amend", "-m", "Check the état on load\n\nOther" + MESSAGE)
+    before = files_of(maintained.patches)
     export.export(work)
-    export.export(older)
+    mails = {f"{lane}/{maintained.files[2]}" for lane in ("v9.8", "v9.9")}
+    assert changed(maintained, before) == {*mails, f"result/{STATE}"}
     assert lint.check(maintained.patches)[1] == []
+    for lane in ("v9.8", "v9.9"):
+        text = (maintained.patches / lane / maintained.files[2]).read_text()
+        assert "+state = 3" in text and "\nOther\n" in text
+    git(older, "commit", "--amend", "-m", "Check the état on load\n\nOther" + MESSAGE)
+    before = files_of(maintained.patches)
+    export.export(older)
+    assert changed(maintained, before) == set()
 
 
-def test_a_mail_that_another_lane_lists_is_kept(maintained, older, work, git):
+def test_lanes_that_do_not_share_what_they_should_are_a_finding(maintained, older, work):
+    export.export(older, "v9.8")
+    mail = maintained.patches / "v9.8" / maintained.files[0]
+    mail.write_text(mail.read_text().replace("Bug: ", "Bug: more "))
+    said = "the message or a file that the series creates is not as in v9.9; export v9.9"
+    assert lint.check(maintained.patches)[1] == [f"v9.8: {maintained.names[0]}: {said}"]
+
+
+def test_a_patch_that_another_lane_lists_is_kept_there(maintained, older, work, git):
     export.export(older, "v9.8")
     before = files_of(maintained.patches)
     git(work, "reset", "--hard", "main~1")
     export.export(work)
-    assert changed(maintained, before) == {f"v9.9/{maintained.names[2]}", "v9.9/series", "releases.toml"}
+    of_result = {f"result/{path}" for path in (f"{TRAINER}.diff", STATE)}
+    assert changed(maintained, before) == {
+        f"v9.9/{maintained.files[2]}",
+        "v9.9/series",
+        "releases.toml",
+        *of_result,
+    }
+    assert lint.check(maintained.patches)[1] == []
 
 
 def test_a_patch_of_an_older_lane_alone(maintained, older, git):
@@ -265,7 +315,31 @@ def test_a_patch_of_an_older_lane_alone(maintained, older, git):
     export.export(older)
     commit(git, older, STATE, "old = 1", "old = 2", "--amend", "--no-edit")
     export.export(older)
-    assert b"+old = 2" in (maintained.patches / "common" / "only-here.patch").read_bytes()
+    assert b"+old = 2" in (maintained.patches / "v9.8" / "04-only-here.patch").read_bytes()
+    assert lint.check(maintained.patches)[1] == []
+
+
+def test_a_lane_that_does_not_fit_what_it_shares_is_named_and_can_be_exported_next(maintained, older, work, git):
+    export.export(older, "v9.8")
+    # The newest lane makes one patch of two, under the name of the second.
+    git(work, "reset", "--soft", "main~2")
+    git(work, "commit", "-m", "Check the état on load\n\nAll at once" + MESSAGE)
+    lines = export.export(work)
+    assert any(line.startswith("lane v9.8 does not fit together any more, export it next: ") for line in lines)
+    assert lint.check(maintained.patches)[1] != []
+    git(older, "reset", "--soft", "new~2")
+    git(older, "commit", "-m", "Check the état on load\n\nAll at once" + MESSAGE)
+    # The date and the author are shared as well.
+    git(older, "commit", "--amend", "--no-edit", "--date", git(work, "log", "-1", "--format=%aI").decode().strip())
+    export.export(older)
+    assert lint.check(maintained.patches)[1] == []
+
+
+def test_a_lane_that_serves_no_release_any_more_is_removed(maintained, older):
+    export.export(older, "v9.8")
+    export.export(older, "v9.7")
+    assert not list((maintained.patches / "v9.8").glob("*"))
+    assert set(series.load_lanes()) == {"v9.9", "v9.7"}
     assert lint.check(maintained.patches)[1] == []
 
 

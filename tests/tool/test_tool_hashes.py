@@ -8,7 +8,7 @@ import pytest
 
 from exact_resume import hashes, patching, releases, series
 from exact_resume.errors import UsageError
-from exact_resume.series import Release
+from exact_resume.series import Lane, Release
 
 TRAINER = "src/transformers/trainer.py"
 ARGUMENTS = "src/transformers/training_args.py"
@@ -153,7 +153,7 @@ def test_only_the_releases_of_a_lane(maintained):
     known = series.load_releases()
     releases.save(
         maintained.patches,
-        {"v9.9": "9.9.0", "v9.8": "9.8.0"},
+        {"v9.9": Lane("9.9.0"), "v9.8": Lane("9.8.0")},
         [known["9.9.0"], Release("9.8.0", "v9.8", known["9.8.0"].files)],
     )
     assert [line.partition(":")[0] for line in update(lane="v9.9")[0]] == ["9.9.0"]
@@ -164,7 +164,7 @@ def test_a_proof_is_kept_unless_the_release_moves_to_another_lane(maintained):
     update(added=["9.8.0"], lane="v9.9")
     known = series.load_releases()
     proven = [Release(v, "v9.9" if v == "9.9.0" else "v9.8", known[v].files, proof) for v in known]
-    releases.save(maintained.patches, {"v9.9": "9.9.0", "v9.8": "9.8.0"}, proven)
+    releases.save(maintained.patches, {"v9.9": Lane("9.9.0"), "v9.8": Lane("9.8.0")}, proven)
     update("9.9.0")
     update(added=["9.8.0"], lane="v9.9")
     assert {v: release.proof for v, release in series.load_releases().items()} == {"9.9.0": proof, "9.8.0": None}
@@ -173,8 +173,10 @@ def test_a_proof_is_kept_unless_the_release_moves_to_another_lane(maintained):
 def test_releases_toml_is_written_newest_first_whatever_the_order(tmp_path):
     files = {"b.py": ("1" * 40, "2" * 40), "a.py": ("3" * 40,)}
     proof = {"python": "3.11", "passed": True, "seconds": 1.5, "by step": [1, 2], "a": {"b": 'quoted "ä"\n'}}
-    rows = [Release(version, "v1.10", files, proof) for version in ("1.9.0", "1.10.0", "1.2.0")]
-    lanes = {"v1.2": "1.9.0", "v1.10": "1.10.0"}
+    others = {"a.py": {"c": "4" * 40}}
+    versions, lanes_of = ("1.9.0", "1.10.0", "1.2.0"), ("v1.2", "v1.10", "v1.10")
+    rows = [Release(v, lane, files, proof, None, others) for v, lane in zip(versions, lanes_of, strict=True)]
+    lanes = {"v1.2": Lane("1.9.0"), "v1.10": Lane("1.10.0", {"a.py": {"b+c": "3" * 40}})}
     for number, order in enumerate((rows, rows[::-1])):
         (tmp_path / str(number)).mkdir()
         releases.save(tmp_path / str(number), dict(sorted(lanes.items(), reverse=bool(number))), order)

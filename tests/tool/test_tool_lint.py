@@ -30,30 +30,45 @@ def test_a_series_in_order_has_no_findings_and_its_figures_are_told(own_patches,
     assert completed.returncode == 0 and completed.stdout.splitlines() == [*figures, "no findings"]
 
 
-def test_each_finding_is_one_line_and_the_exit_code_is_1(own_patches, own_mails, world):
-    for folder in (own_patches, own_mails):
-        shutil.copy(folder / world.names[0], folder / "0009-extra.patch")
+def test_each_finding_is_one_line_and_the_exit_code_is_1(own_patches, world):
+    shutil.copy(own_patches / world.files[0], own_patches / "09-extra.patch")
     (own_patches.parent / "unused").mkdir()
     completed = world.run("lint")
     assert completed.returncode == 1 and completed.stderr == ""
     assert [line for line in completed.stdout.splitlines() if line.startswith("finding: ")] == [
         "finding: unused: no release in releases.toml uses this lane",
-        "finding: common/0009-extra.patch: no lane lists this patch",
         f"finding: {own_patches.parent}/unused/series: cannot be read: No such file or directory",
-        "finding: v9.9/0009-extra.patch: not listed in series",
+        "finding: v9.9/09-extra.patch: not listed in series",
     ]
 
 
 def test_a_listed_patch_that_is_missing(own_patches, world):
     with (own_patches / "series").open("a") as stream:
-        stream.write("0009-missing.patch\n")
-    assert findings(own_patches) == ["v9.9/series: lists 0009-missing.patch, which does not exist in common"]
+        stream.write("09-missing.patch\n")
+    assert findings(own_patches) == ["v9.9/series: lists 09-missing.patch, which does not exist"]
 
 
 def test_a_patch_that_is_listed_twice(own_patches, world):
     with (own_patches / "series").open("a") as stream:
-        stream.write(f"{world.names[0]}\n")
-    assert findings(own_patches) == [f"v9.9/series: lists {world.names[0]} twice"]
+        stream.write(f"{world.files[0]}\n")
+    assert findings(own_patches) == [f"v9.9/series: lists {world.files[0]} twice"]
+
+
+def test_a_series_file_that_export_would_not_write(own_patches, world):
+    with (own_patches / "series").open("a") as stream:
+        stream.write("# more\n")
+    assert findings(own_patches) == ["v9.9/series: is not one name a line; run export"]
+
+
+def test_a_file_whose_name_has_another_number_or_name(own_patches, world):
+    for place, name in ((0, "02-save-the-sampler-state.patch"), (1, "02-other.patch")):
+        (own_patches / world.files[place]).rename(own_patches / name)
+        replace(own_patches / "series", world.files[place], name)
+    said = "by its place and its message, its name is"
+    assert findings(own_patches) == [
+        f"v9.9/02-save-the-sampler-state.patch: {said} {world.files[0]}; run export",
+        f"v9.9/02-other.patch: {said} {world.files[1]}; run export",
+    ]
 
 
 def test_a_release_whose_lane_does_not_exist(own_patches):
@@ -65,49 +80,60 @@ def test_a_release_whose_lane_does_not_exist(own_patches):
     ]
 
 
-@pytest.mark.parametrize("field", ["Bug", "Origin", "Forwarded", "Applies-To"])
-def test_a_missing_or_empty_field(own_patches, own_mails, world, field):
-    replace(own_mails / world.names[1], f"\n{field}: ", f"\nX-{field}: ")
-    assert findings(own_patches) == [f"common/{world.names[1]}: the field {field} is missing or empty"]
+@pytest.mark.parametrize("field", ["Bug", "Origin", "Forwarded", "Applies-To", "Group"])
+def test_a_missing_or_empty_field(own_patches, world, field):
+    replace(own_patches / world.files[1], f"\n{field}: ", f"\nX-{field}: ")
+    assert findings(own_patches) == [f"v9.9/{world.files[1]}: the field {field} is missing or empty"]
 
 
-def test_an_empty_message(own_patches, own_mails, world):
-    replace(own_mails / world.names[1], "Without it a resumed run differs.\n\n", "")
-    assert findings(own_patches) == [f"common/{world.names[1]}: the message is empty"]
+def test_an_empty_message(own_patches, world):
+    replace(own_patches / world.files[1], "Without it a resumed run differs.\n\n", "")
+    assert findings(own_patches) == [f"v9.9/{world.files[1]}: the message is empty"]
+
+
+def test_a_group_that_there_is_not(own_patches, world):
+    replace(own_patches / world.files[3], "Group: core", "Group: extra")
+    assert findings(own_patches) == [f"v9.9/{world.files[3]}: the field Group is neither core nor companion"]
+
+
+def test_a_core_patch_after_a_companion(own_patches, world):
+    replace(own_patches / world.files[1], "Group: core", "Group: companion")
+    after = f"is of the core, and follows on the companion {world.names[1]}"
+    assert findings(own_patches) == [f"v9.9/{name}: {after}" for name in world.files[2:]]
 
 
 def test_short_blob_ids(own_patches, world):
-    patch = own_patches / world.names[2]
+    patch = own_patches / world.files[2]
     line = next(line for line in patch.read_text().splitlines() if line.startswith("index "))
     replace(patch, line, line[:14] + ".." + line[48:55] + " 100644")
     (found,) = findings(own_patches)
-    assert found.startswith(f"v9.9/{world.names[2]}: tests/trainer/test_trainer.py: ") and "--full-index" in found
+    assert found.startswith(f"v9.9/{world.files[2]}: tests/trainer/test_trainer.py: ") and "--full-index" in found
 
 
 def test_patches_in_the_wrong_order_break_the_chain_of_blobs(own_patches, world):
-    names = [world.names[1], world.names[0], *world.names[2:]]
+    names = [world.files[1], world.files[0], *world.files[2:]]
     (own_patches / "series").write_text("\n".join(names) + "\n")
-    found = findings(own_patches)
+    found = [finding for finding in findings(own_patches) if "its name is" not in finding]
     assert found and all("src/transformers/trainer.py: starts from" in finding for finding in found)
 
 
 def test_trailing_whitespace_in_an_added_line_only(own_patches, world):
-    replace(own_patches / world.names[1], "+load more\n", "+load more \n")
+    replace(own_patches / world.files[1], "+load more\n", "+load more \n")
     (found,) = findings(own_patches)
     assert "trailing whitespace in the added line 'load more '" in found
 
 
-def test_a_file_without_a_final_newline(own_patches, own_mails, world):
-    patch = own_mails / world.names[0]
+def test_a_file_without_a_final_newline(own_patches, world):
+    patch = own_patches / world.files[0]
     replace(patch, "+    pass\n", "+    pass\n\\ No newline at end of file\n")
     (found,) = findings(own_patches)
     assert "tests/trainer/test_resume.py: the file would not end with a newline" in found
 
 
 def test_a_patch_file_without_a_final_newline(own_patches, world):
-    patch = own_patches / world.names[0]
+    patch = own_patches / world.files[0]
     patch.write_bytes(patch.read_bytes().rstrip(b"\n"))
-    assert findings(own_patches) == [f"v9.9/{world.names[0]}: does not end with a newline"]
+    assert findings(own_patches) == [f"v9.9/{world.files[0]}: does not end with a newline"]
 
 
 @pytest.mark.parametrize(
@@ -118,53 +144,72 @@ def test_a_patch_file_without_a_final_newline(own_patches, world):
         ("\nBug: ", "\n\nBug: "),
         ("\ndiff --git", "\n---\n 2 files changed\n\ndiff --git"),
         ("@@ -0,0 +1 @@", "@@ -0,0 +1,1 @@"),
-        ("+state = 1\n", "+state = 1\n\n"),
     ],
 )
-def test_a_mail_that_its_commit_does_not_give_back(own_patches, own_mails, world, old, new):
-    replace(own_mails / world.names[1], old, new)
-    assert findings(own_patches) == [f"common/{world.names[1]}: its commit, exported, gives other bytes"]
+def test_a_mail_that_its_commit_does_not_give_back(own_patches, world, old, new):
+    replace(own_patches / world.files[1], old, new)
+    assert findings(own_patches) == [f"v9.9: {world.names[1]}: its commit, exported, gives other bytes"]
 
 
-def test_a_blob_id_that_the_diffs_of_a_created_file_do_not_give(own_patches, own_mails, world):
+def test_a_mail_that_goes_on_after_its_diffs(own_patches, world):
+    with (own_patches / world.files[1]).open("a") as stream:
+        stream.write("\n")
+    said = "its diffs are not in order, or something follows them; run export"
+    assert findings(own_patches) == [f"v9.9/{world.files[1]}: {said}"]
+
+
+def test_a_blob_id_that_the_diffs_of_a_created_file_do_not_give(own_patches, world):
     wrong = "1" * 40
-    for name in (world.names[1], world.names[3]):
-        replace(own_mails / name, blob_id(b"state = 1\n"), wrong)
+    for name in (world.files[1], world.files[3]):
+        replace(own_patches / name, blob_id(b"state = 1\n"), wrong)
     assert findings(own_patches) == [
-        f"common/{name}: its commit, exported, gives other bytes" for name in (world.names[1], world.names[3])
+        f"v9.9: {name}: its commit, exported, gives other bytes" for name in (world.names[1], world.names[3])
     ]
 
 
-def test_mails_that_give_no_commits(own_patches, own_mails, world):
-    replace(own_mails / world.names[3], "-state = 1\n", "-state = 7\n")
+def test_mails_that_give_no_commits(own_patches, world):
+    replace(own_patches / world.files[3], "-state = 1\n", "-state = 7\n")
     (finding,) = findings(own_patches)
-    assert finding.startswith("common: the mails do not give commits: git am failed: ")
+    assert finding.startswith("v9.9: the mails do not give commits: git am failed: ")
 
 
-def test_diffs_in_the_wrong_place(own_patches, own_mails, world):
-    mail, own = own_mails / world.names[1], own_patches / world.names[1]
-    head, first, second = mail.read_bytes().partition(b"diff --git a/src/transformers/resume/state.py")
-    mail.write_bytes(head + own.read_bytes())
-    own.write_bytes(first + second)
-    where = world.names[1]
-    assert findings(own_patches) == [
-        f"common/{where}: src/transformers/trainer.py: upstream's own, which belongs to each lane",
-        f"common/{where}: src/transformers/training_args.py: upstream's own, which belongs to each lane",
-        f"v9.9/{where}: src/transformers/resume/state.py: created here, which belongs to common",
-    ]
+def test_diffs_in_another_order(own_patches, world):
+    mail = own_patches / world.files[1]
+    head, *diffs = mail.read_bytes().split(b"diff --git ")
+    mail.write_bytes(head + b"".join(b"diff --git " + diff for diff in reversed(diffs)))
+    said = "its diffs are not in order, or something follows them; run export"
+    assert findings(own_patches) == [f"v9.9/{world.files[1]}: {said}"]
 
 
 def test_a_patch_that_no_lane_lists(own_patches, world):
-    (own_patches / "series").write_text("".join(f"{name}\n" for name in world.names[:3]))
-    assert findings(own_patches)[:2] == [
-        f"common/{world.names[3]}: no lane lists this patch",
-        f"v9.9/{world.names[3]}: not listed in series",
-    ]
+    (own_patches / "series").write_text("".join(f"{name}\n" for name in world.files[:3]))
+    assert findings(own_patches)[0] == f"v9.9/{world.files[3]}: not listed in series"
 
 
 def test_a_patch_that_changes_nothing(own_patches, world):
-    (own_patches / world.names[2]).unlink()
-    assert findings(own_patches) == [f"v9.9/{world.names[2]}: changes no file"]
+    mail = own_patches / world.files[2]
+    mail.write_bytes(mail.read_bytes().partition(b"diff --git ")[0].rstrip(b"\n") + b"\n")
+    assert findings(own_patches) == [f"v9.9/{world.files[2]}: changes no file"]
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("src/transformers/resume/state.py", "is not what lane v9.9 makes; export it"),
+        ("src/transformers/trainer.py.diff", "is not what lane v9.9 makes; export it"),
+        ("src/transformers/more.py", "should not be there; export v9.9"),
+    ],
+)
+def test_a_result_that_the_series_does_not_give(own_patches, path, found):
+    target = own_patches.parent / "result" / path
+    target.write_text("x\n")
+    assert findings(own_patches) == [f"result/{path}: {found}"]
+
+
+def test_a_result_that_is_missing(own_patches):
+    path = "result/src/transformers/training_args.py.diff"
+    (own_patches.parent / path).unlink()
+    assert findings(own_patches) == [f"{path}: is not there; export v9.9"]
 
 
 def edit_table(own_patches, *subs):
@@ -195,10 +240,19 @@ def test_the_published_files_are_compared_on_demand(maintained, write_wheel):
     completed = maintained.run("lint", "--trees")
     assert completed.returncode == 0, completed
     assert completed.stderr.splitlines() == ["v9.9: replaying it on 9.9.0", "9.9.0: applying v9.9"]
-    own = maintained.patches / "v9.9" / maintained.names[0]
+    own = maintained.patches / "v9.9" / maintained.files[0]
     replace(own, "@@ -9,3 +9,3 @@ line 8\n", "@@ -9,3 +9,3 @@\n")
     assert lint.check()[1] == []
-    assert lint.check(trees=True)[1] == [f"v9.9/{own.name}: its commit, exported, gives other bytes"]
+    assert lint.check(trees=True)[1] == [f"v9.9: {maintained.names[0]}: its commit, exported, gives other bytes"]
+
+
+def test_the_context_of_the_result_is_compared_on_demand(maintained):
+    maintained.run("hashes")
+    diff = maintained.patches / "result" / "src/transformers/trainer.py.diff"
+    replace(diff, " line 8\n", " line eight\n")
+    assert lint.check()[1] == []
+    said = "not what v9.9 makes of 9.9.0; run export"
+    assert lint.check(trees=True)[1] == [f"result/src/transformers/trainer.py.diff: {said}"]
 
 
 def test_published_files_that_a_lane_does_not_fit_and_blob_ids_that_they_do_not_give(maintained, write_wheel):
@@ -272,14 +326,15 @@ def test_a_lane_with_another_number_of_context_lines(lane_maker, git, context):
     pristine = {"src/transformers/__init__.py": "", "src/transformers/x.py": "a\nb\nc\nd\ne\nf\ng\n"}
     world = lane_maker(pristine, [("Change", {"src/transformers/x.py": "a\nb\nc\nD\ne\nf\ng\n"})])
     diff = git(world.work / "origin", "diff", "--full-index", f"-U{context}", "HEAD~1", "HEAD")
-    (world.patches / "v9.9" / world.names[0]).write_bytes(diff)
+    mail = world.patches / "v9.9" / world.files[0]
+    mail.write_bytes(mail.read_bytes().partition(b"diff --git ")[0] + diff)
     (finding,) = lint.check()[1]
     assert finding.endswith(f"x.py: hunk 1: {'more' if context else 'less'} context than 1")
 
 
 @pytest.mark.parametrize("path", ["setup.py", "tests/trainer.py", "tests/models/x.py", "src/transformers.py"])
 def test_a_path_outside_the_allowed_folders(own_patches, world, path):
-    patch = own_patches / world.names[2]
+    patch = own_patches / world.files[2]
     patch.write_text(patch.read_text().replace("tests/trainer/test_trainer.py", path))
     assert any("outside src/transformers/ and tests/trainer/" in finding for finding in findings(own_patches))
 

@@ -1,6 +1,7 @@
 """What is read: trees, patch files, lanes and releases."""
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -21,6 +22,7 @@ def test_a_patch_is_read_with_its_header_and_blobs(world):
         "Origin": "vendor",
         "Forwarded": "not-needed",
         "Applies-To": "9.9.0",
+        "Group": "core",
     }
 
 
@@ -34,16 +36,36 @@ def test_the_blob_ids_of_a_patch_are_those_of_the_trees(world):
 
 
 def test_the_raw_diffs_together_are_the_diff_part_of_the_file(world):
-    for patch in series.load_lane("v9.9").patches:
-        own = world.patches / "v9.9" / patch.name
-        raw = (world.patches / "common" / patch.name).read_bytes() + (own.read_bytes() if own.exists() else b"")
+    for name, patch in zip(world.files, series.load_lane("v9.9").patches, strict=True):
+        raw = (world.patches / "v9.9" / name).read_bytes()
+        assert patch.text == raw
         assert patch.mail + b"".join(diff.text for diff in patch.diffs) == raw
 
 
-def test_a_patch_may_leave_all_diffs_to_its_lane(world):
+def test_a_patch_may_create_nothing(world):
     patch = series.load_lane("v9.9").patches[2]
-    assert patchfile.parse("x", (world.patches / "common" / patch.name).read_bytes()).diffs == ()
-    assert [diff.path for diff in patch.diffs] == ["tests/trainer/test_trainer.py"]
+    assert [(diff.path, diff.is_new) for diff in patch.diffs] == [("tests/trainer/test_trainer.py", False)]
+
+
+@pytest.mark.parametrize(
+    ("title", "field", "name"),
+    [
+        ("Trainer: Keep `é`!", "", "trainer-keep"),
+        ("Keep all", "Name: kept-all\n", "kept-all"),
+        ("Keep what nobody else keeps, in a way that is too long for the name of one file", "", None),
+    ],
+)
+def test_a_patch_is_named_by_its_field_or_by_its_title(title, field, name):
+    raw = f"From: a\nSubject: [PATCH] {title}\n\nWhy.\n\n{field}Bug: b\n\n{DIFF}"
+    name = name or "keep-what-nobody-else-keeps-in-a-way-that-is-too-long-for"
+    assert patchfile.parse("p", raw.encode()).name == name
+
+
+def test_blob_ids_are_put_into_the_index_line():
+    (diff,) = patchfile.parse_diffs("p", DIFF.encode())
+    other = replace(diff, old_blob="3" * 40, new_blob="4" * 40).with_blobs
+    assert other.text.decode() == DIFF.replace("1" * 40, "3" * 40).replace("2" * 40, "4" * 40)
+    assert diff.with_blobs == diff
 
 
 def test_a_long_field_and_a_long_title_are_unfolded():
@@ -124,7 +146,7 @@ def test_the_package_itself_is_refused_with_the_folder_to_give(world, inner):
 
 
 def test_the_series_file_may_have_comments_and_empty_lines(own_patches, world):
-    names = "\n\n".join(f"  {name}  # why" for name in world.names)
+    names = "\n\n".join(f"  {name}  # why" for name in world.files)
     (own_patches / "series").write_text(f"# a comment\n{names}\n\n#end")
     assert series.load_lane("v9.9").names == world.names
 
@@ -139,7 +161,7 @@ def test_a_damaged_release_table_is_our_own_fault(own_patches, world, damage):
 
 
 def test_a_missing_patch_file_is_our_own_fault(own_patches, world):
-    (own_patches.parent / "common" / world.names[1]).unlink()
+    (own_patches / world.files[1]).unlink()
     with pytest.raises(SeriesError, match=world.names[1]):
         patching.status(world.tree)
 
@@ -183,7 +205,7 @@ def test_releases_are_newest_first_and_have_their_lane_files_and_proof(own_patch
     release = releases["9.10.0"]
     assert (release.version, release.lane, release.proof) == ("9.10.0", "v9.9", {"number": 1})
     assert [len(blobs) for blobs in release.files.values()] == [4, 2, 2]
-    assert series.load_lanes() == {"v9.9": "9.9.0"}
+    assert series.load_lanes() == {"v9.9": series.Lane("9.9.0")}
 
 
 def test_the_series_of_a_release_has_the_blob_ids_of_this_release(own_patches, world):
@@ -215,11 +237,24 @@ def test_blob_ids_that_do_not_go_with_the_lane_are_our_own_fault(own_patches, wo
         series.for_release("9.9.0")
 
 
-def test_a_file_that_a_mail_and_its_lane_both_change_is_our_own_fault(own_patches, world):
-    mail = own_patches.parent / "common" / world.names[0]
-    mail.write_bytes(mail.read_bytes() + (own_patches / world.names[0]).read_bytes())
-    with pytest.raises(SeriesError, match=r"trainer\.py: common/0001-.* changes this file as well"):
+def test_a_file_that_a_mail_changes_twice_is_our_own_fault(own_patches, world):
+    mail = own_patches / world.files[0]
+    raw = mail.read_bytes()
+    mail.write_bytes(raw + raw[raw.index(b"diff --git ") :])
+    with pytest.raises(SeriesError, match=r"v9\.9/01-save-.*: two diffs for src/transformers/trainer\.py"):
         series.load_lane("v9.9")
+
+
+def test_a_core_patch_after_a_companion_is_our_own_fault(own_patches, world):
+    mail = own_patches / world.files[0]
+    mail.write_text(mail.read_text().replace("Group: core", "Group: companion"))
+    with pytest.raises(SeriesError, match="lists a patch of the core after a companion"):
+        series.for_release("9.9.0")
+
+
+@pytest.mark.parametrize("form", ["{name}", "{name}.patch", "03-{name}.patch", "17-{name}.patch"])
+def test_a_patch_may_be_named_as_its_file(world, form):
+    assert series.load_lane("v9.9").position(form.format(name=world.names[2])) == 2
 
 
 @pytest.mark.parametrize(

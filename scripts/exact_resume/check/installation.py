@@ -57,7 +57,7 @@ def inspect(package: Path, version: str, *, installed: bool) -> Installation:
     if not status.clean:
         return Installation(version, folder, "half-patched, see `status`", None)
     words = [word for _, word in status.patches]
-    applied = [name.removesuffix(".patch") for name, word in status.patches if word == state.APPLIED]
+    applied = [name for name, word in status.patches if word == state.APPLIED]
     lacks = state.NOT_APPLIED in words
     patches = PATCHED if not lacks else f"patched up to {applied[-1]}" if applied else STOCK
     return Installation(
