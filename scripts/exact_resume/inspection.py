@@ -110,7 +110,8 @@ def inspect(folder: Path, series: Series | None = None, without: Collection[str]
     contents = {path: tree.read(path) for path in planning.make(tree, series).paths}
     first = None
     for candidate in _candidates(series, left_out, series.companions if without is None else left_out, contents):
-        found = _inspect_one(tree, release, (tuple(series.names), left_out), candidate, contents)
+        names = tuple(series.names), left_out
+        found = _inspect_one(tree, release, names, candidate, contents, diagnose=first is None)
         if found.state.applied is not None:
             return found
         first = first or found
@@ -118,7 +119,13 @@ def inspect(folder: Path, series: Series | None = None, without: Collection[str]
 
 
 def _inspect_one(
-    tree: Tree, release: str, names: tuple[tuple[str, ...], tuple[str, ...]], series: Series, contents: Contents
+    tree: Tree,
+    release: str,
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+    series: Series,
+    contents: Contents,
+    *,
+    diagnose: bool,
 ) -> Inspection:
     plan = planning.make(tree, series)
     contents = {path: contents[path] for path in plan.paths}
@@ -130,7 +137,7 @@ def _inspect_one(
         except UsageError:
             return None
 
-    decided = state.decide(plan, contents, find_merger)
+    decided = state.decide(plan, contents, find_merger, diagnose=diagnose)
     return Inspection(tree, release, *names, series, plan, contents, decided, find_merger)
 
 

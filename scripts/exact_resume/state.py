@@ -78,22 +78,29 @@ class State:
     blocked: tuple[Blocked, ...] = ()
 
 
-def decide(plan: Plan, contents: Contents, find_merger: Callable[[], Merger | None]) -> State:
+def decide(
+    plan: Plan, contents: Contents, find_merger: Callable[[], Merger | None], *, diagnose: bool = True
+) -> State:
     """Decide the state of a tree.
 
     Args:
         plan: the plan for the tree.
         contents: what its touched files hold.
         find_merger: called where hunks do not fit; returns what merges them, None for a tree that git does not track.
+        diagnose: work out, which takes long, why there is no single answer.
     """
     files = [_exact_state(plan, path, contents[path]) for path in plan.paths]
+    explain = diagnosis.of_edited_file if diagnose else _not_explained
     files = [
-        state if state.exact else _edited_state(plan, state.path, contents[state.path], find_merger) for state in files
+        state if state.exact else _edited_state(plan, state.path, contents[state.path], find_merger, explain)
+        for state in files
     ]
     problems = [state.problem for state in files if state.problem]
     common = frozenset(range(len(plan.steps) + 1)).intersection(*(state.counts for state in files))
     if not problems and not common:
         problems = [_disagreement(plan, files)]
+    if problems and not diagnose:
+        return State(None, (), tuple(problems), ())
     if problems:
         return State(None, (), tuple(problems), tuple(_step_states(plan, files, contents)))
     # A patch that can be taken back is in, even where its lines could be inserted at a second place as well.
@@ -119,7 +126,17 @@ def _exact_state(plan: Plan, path: str, content: bytes | None) -> FileState:
     return FileState(path, bool(counts), counts)
 
 
-def _edited_state(plan: Plan, path: str, content: bytes | None, find_merger: Callable[[], Merger | None]) -> FileState:
+def _not_explained(plan: Plan, path: str, content: bytes | None) -> Problem:
+    return Problem(f"{path} does not fit", diagnosis.RESTORE)
+
+
+def _edited_state(
+    plan: Plan,
+    path: str,
+    content: bytes | None,
+    find_merger: Callable[[], Merger | None],
+    explain: Callable[[Plan, str, bytes | None], Problem],
+) -> FileState:
     problem = diagnosis.not_worth_trying(plan, path, content)
     if problem:
         return FileState(path, False, frozenset(), problem, worth_trying=False)
@@ -132,7 +149,7 @@ def _edited_state(plan: Plan, path: str, content: bytes | None, find_merger: Cal
         return exact
     merger = find_merger()
     if merger is None:
-        return exact if fitting else replace(exact, problem=diagnosis.of_edited_file(plan, path, content))
+        return exact if fitting else replace(exact, problem=explain(plan, path, content))
     merged = _merged_state(plan, path, content, merger)
     return exact if fitting and merged.problem else merged
 

@@ -271,6 +271,16 @@ def own_patches(world, monkeypatch):
     return world.patches / LANE
 
 
+@pytest.fixture(scope="session", name="make_lane")
+def make_lane_fixture():
+    return make_lane
+
+
+@pytest.fixture(scope="session", name="World")
+def world_class():
+    return World
+
+
 @pytest.fixture
 def lane_maker(tmp_path, monkeypatch):
     """Make a world from a pristine tree and steps of the test's own."""
@@ -313,12 +323,12 @@ def write_wheel_fixture(maintained):
     return lambda release, files: write_wheel(maintained.work / "cache", release, files)
 
 
-@pytest.fixture(name="git")
+@pytest.fixture(scope="session", name="git")
 def git_fixture():
     return git
 
 
-@pytest.fixture(name="snapshot")
+@pytest.fixture(scope="session", name="snapshot")
 def snapshot_fixture():
     return snapshot
 

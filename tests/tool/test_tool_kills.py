@@ -13,6 +13,7 @@ from exact_resume import committing, install, installed, patching, trees, treesp
 from exact_resume.errors import Finding, UsageError
 
 TRAINER = "src/transformers/trainer.py"
+CREATED = "tests/trainer/test_resume.py"
 JOURNAL = ".exact-resume-unfinished.json"
 COUNT = 4
 
@@ -61,12 +62,12 @@ def kill_everywhere(run_and_kill, call, root, *, state, restore, others=()):
 
 @pytest.fixture
 def half_applied(world, run_and_kill, taken_down):
-    """Kill `apply` as soon as it has changed the trainer."""
+    """Kill `apply` as soon as it has changed the trainer and made a new file."""
     call = taken_down(partial(patching.apply, world.tree))
     before = (world.tree / TRAINER).read_bytes()
     for at in itertools.count(1):
         assert run_and_kill(call, at)
-        if (world.tree / TRAINER).read_bytes() != before:
+        if (world.tree / TRAINER).read_bytes() != before and (world.tree / CREATED).exists():
             return
         put_right(world.tree)
 

@@ -103,7 +103,7 @@ def test_a_hunk_that_does_not_fit_is_a_finding(new, capsys):
     trainer.write_text(trainer.read_text().replace("line 60\n", "upstream changed this\n"))
     lines, text = run(capsys, "--tree", new.folder, "--output", "try-new.md", code=1)
     assert lines[0].startswith("finding: the patches do not fit: ")
-    assert "trainer.py" in lines[0] and "0001" in lines[0]
+    assert "trainer.py" in lines[0] and "save-the-sampler-state" in lines[0]
     assert "patches/README.md" in text and new.ran == []
 
 
