@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from exact_resume import checkout, patching, series
+from exact_resume import checkout, export, lint, patching, series
 from exact_resume.errors import SeriesError, UsageError
 from exact_resume.git import blob_id
 
@@ -70,6 +70,22 @@ def test_without_a_folder_the_release_names_it_and_an_empty_folder_will_do(maint
     folder.mkdir()
     checkout.checkout("9.9.0")
     assert patching.status(folder).exact
+
+
+def test_only_the_release_also_without_a_lane_and_the_commits_of_another_work_tree(maintained, git):
+    checkout.checkout("9.9.0", maintained.work / "work")
+    folder = maintained.work / "older"
+    lines = checkout.checkout("9.8.0", folder, bare=True)
+    assert lines == [f"transformers 9.8.0 at {folder}: tag base, and no patch"]
+    assert git(folder, "rev-parse", "base") == git(folder, "rev-parse", "HEAD")
+    base = git(maintained.work / "work", "rev-parse", "base").decode().strip()
+    git(folder, "fetch", "--no-tags", "../work", "main")
+    git(folder, "cherry-pick", f"{base}..FETCH_HEAD")
+    export.export(folder, "v9.8")
+    assert lint.check()[1] == []
+    mails = [(maintained.patches / lane / maintained.files[2]).read_bytes() for lane in ("v9.9", "v9.8")]
+    assert mails[0] != mails[1]  # other blob ids and line numbers, and the same message
+    assert mails[0].partition(b"diff --git ")[0] == mails[1].partition(b"diff --git ")[0]
 
 
 def refused(world, match, *arguments, **options):

@@ -52,6 +52,13 @@ def test_apply_upto_and_check(world):
     assert world.now() == world.stage(1)
 
 
+def test_the_mailbox_of_a_release_is_its_mails(world):
+    completed = world.run("mbox", "9.9.0")
+    assert completed.returncode == 0
+    assert completed.stdout == "".join((world.patches / "v9.9" / name).read_text() for name in world.files)
+    assert_refused(world, world.run("mbox", "9.7.0"), "transformers 9.7.0 has no patch series", "9.9.0")
+
+
 def test_list_names_releases_lanes_and_titles(world):
     completed = world.run("list")
     assert completed.returncode == 0
@@ -235,7 +242,8 @@ def test_no_command_but_verify_imports_what_training_needs(own_patches, world):
     hook = "import sys\nsys.modules['exact_resume.verify'] = None\n"
     (poisoned / "sitecustomize.py").write_text(hook)
     path = os.pathsep.join([str(poisoned), os.path.dirname(os.path.dirname(cli.__file__))])
-    for arguments in (["status", world.tree], ["apply", world.tree], ["revert", world.tree], ["list"], ["--help"]):
+    on_tree = (["status", world.tree], ["apply", world.tree], ["revert", world.tree])
+    for arguments in (*on_tree, ["mbox", "9.9.0"], ["list"], ["--help"]):
         completed = world.run(*arguments, PYTHONPATH=path)
         assert completed.returncode == 0, completed
     work, pristine = world.work / "work", world.work / "pristine"
