@@ -37,7 +37,7 @@ def contents(patches: Iterable[Patch]) -> dict[str, bytes | None]:
         try:
             files = scratch.apply(files, diffs) if diffs else files
         except scratch.DoesNotApply as error:
-            raise Finding(f"{patch.name}: does not fit what the patches before it create: {error}") from error
+            raise Finding(f"{patch.name} does not fit what the patches before it create") from error
     return files
 
 

@@ -50,6 +50,7 @@ def check(folder: Path | None = None, *, trees: bool = False) -> tuple[list[str]
         findings += check_together(folder)
     if not findings:
         findings += check_blobs(folder)
+    if not findings:
         figures += count_proofs(folder)
     if trees and not findings:
         findings += check_trees(folder)

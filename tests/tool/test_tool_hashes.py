@@ -1,12 +1,13 @@
 """`hashes`: the blob ids of each release in releases.toml, and how that file is written."""
 
 import hashlib
+import shutil
 import tomllib
 from dataclasses import replace
 
 import pytest
 
-from exact_resume import hashes, patching, releases, series
+from exact_resume import hashes, lint, patching, releases, series
 from exact_resume.errors import UsageError
 from exact_resume.series import Lane, Release
 
@@ -168,6 +169,19 @@ def test_a_proof_is_kept_unless_the_release_moves_to_another_lane(maintained):
     update("9.9.0")
     update(added=["9.8.0"], lane="v9.9")
     assert {v: release.proof for v, release in series.load_releases().items()} == {"9.9.0": proof, "9.8.0": None}
+
+
+def test_a_lane_whose_last_release_moves_away_is_removed(maintained):
+    update(added=["9.8.0"], lane="v9.9")
+    known = series.load_releases()
+    shutil.copytree(maintained.patches / "v9.9", maintained.patches / "v9.8")
+    lanes = {"v9.9": Lane("9.9.0"), "v9.8": Lane("9.8.0")}
+    releases.save(maintained.patches, lanes, [known["9.9.0"], replace(known["9.8.0"], lane="v9.8")])
+    assert (maintained.patches / "v9.8" / "series").exists()
+    update(added=["9.8.0"], lane="v9.9")
+    assert not (maintained.patches / "v9.8").exists()
+    assert series.load_lanes() == {"v9.9": Lane("9.9.0")} and series.load_releases() == known
+    assert lint.check()[1] == []
 
 
 def test_releases_toml_is_written_newest_first_whatever_the_order(tmp_path):

@@ -226,6 +226,15 @@ def test_blob_ids_of_a_release_that_do_not_go_with_its_lane(own_patches):
     assert findings(own_patches) == ["releases.toml: release 9.9.0: other blob ids than in its lane, v9.9"]
 
 
+def test_blob_ids_of_a_proven_release_that_an_export_has_made_stale(own_patches):
+    arguments = series.load_releases()["9.9.0"].files["src/transformers/training_args.py"]
+    edit_table(own_patches, (f', "{arguments[1]}"', ""))
+    table = own_patches.parent / "releases.toml"
+    table.write_text(table.read_text() + '[releases."9.9.0".proof]\nseries = "earlier"\n')
+    (finding,) = findings(own_patches)
+    assert "1 blob ids, where lane v9.9 needs 2" in finding
+
+
 def test_a_base_that_the_lane_does_not_serve(own_patches):
     edit_table(own_patches, ('base = "9.9.0"', 'base = "9.8.0"'))
     assert findings(own_patches) == ["v9.9: its base, 9.8.0, is not served by it in releases.toml"]
