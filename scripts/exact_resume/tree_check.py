@@ -5,15 +5,17 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from exact_resume import patching, trees
+from exact_resume import combinations, patching, state, trees
 from exact_resume.errors import Finding, UsageError
 from exact_resume.git import blob_id
-from exact_resume.series import for_release
+from exact_resume.series import Series, for_release
 
 
 def check(release: str) -> None:
     """
     Apply the series to the official wheel, take it back and apply it again, comparing every byte of every file.
+
+    Then the same without companions, in every combination, where each touched file is compared with its blob id.
 
     Raises:
         Finding: Something is not as it has to be.
@@ -36,9 +38,20 @@ def check(release: str) -> None:
             except UsageError as error:
                 raise Finding(f"{what}: {error}") from error
             _compare(what, _files(tree), expected)
-        status = patching.status(tree, series)
-        if not status.exact:
-            raise Finding(f"status after apply: {'; '.join(status.lines)}")
+        _check_status(tree, series, ())
+        patching.revert(tree, series=series)
+        for left_out in combinations.subsets(series.companions)[1:]:
+            patching.apply(tree, series=series, without=left_out)
+            _check_status(tree, series, left_out)
+            patching.revert(tree, series=series)
+            _compare(f"revert without {', '.join(left_out)}", _files(tree), pristine)
+
+
+def _check_status(tree: Path, series: Series, left_out: tuple[str, ...]) -> None:
+    status = patching.status(tree, series)
+    said = tuple(name for name, word in status.patches if word == state.LEFT_OUT)
+    if not status.exact or said != left_out:
+        raise Finding(f"status after apply: {'; '.join(status.lines)}")
 
 
 def _files_of_wheel(wheel: Path) -> dict[str, str]:

@@ -116,6 +116,14 @@ def test_how_much_of_the_series_a_tree_has(patched, tmp_path):
     assert (found.patches, found.advice, found.folder) == ("not known to the patch series", None, tmp_path)
 
 
+def test_a_tree_without_companions():
+    companions = for_release("5.23.0").companions
+    tree = trees.build(trees.PATCHED, "5.23.0", without=companions)
+    found = installation.inspect(tree / "transformers", "5.23.0", installed=True)
+    assert found.patches == f"patched without {', '.join(companions)}"
+    assert f"apply --installed` would apply {len(companions)} patch" in found.advice
+
+
 def test_a_tree_with_the_first_patches_only():
     tree = trees.build(trees.PATCHED, "5.23.0", upto="restore-order")
     found = installation.inspect(tree / "transformers", "5.23.0", installed=True)

@@ -6,6 +6,8 @@ from itertools import combinations as subsets_of
 from itertools import permutations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from exact_resume import combinations, created, hashes, lint, mbox, patching, series, wheel
 from exact_resume.errors import SeriesError, UsageError
@@ -325,3 +327,56 @@ def test_a_companion_that_needs_another_one_is_a_finding(lane_maker, files, foun
     else:
         assert finding.startswith("v9.9: ") and found in finding
         assert finding.endswith("a companion must do without any other; move what it needs into the core")
+
+
+places = st.tuples(st.sampled_from([TRAINER, ARGUMENTS, STATE, ALPHA]), st.integers(0, 92), st.booleans())
+edits = st.lists(st.tuples(places, st.sampled_from(["mine = 1\n", "", "alpha = 1\n", "beta = 40\n", "x20 = 20\n"])))
+chosen = st.sampled_from(SUBSETS)
+
+
+def edit(world, made):
+    for (name, place, replaces), text in made:
+        path = world.tree / name
+        if path.exists():
+            kept = path.read_text().splitlines(keepends=True)
+            kept[place : place + replaces] = [text]
+            path.write_text("".join(kept))
+
+
+def attempt(world, command, **options):
+    """Run a command; return whether it did something. Refused, it has changed nothing."""
+    before = world.now()
+    try:
+        command(world.tree, **options)
+    except UsageError:
+        assert world.now() == before
+        return False
+    return True
+
+
+@pytest.mark.timeout(600 + 20 * settings.default.max_examples)
+@settings(max_examples=settings.default.max_examples)
+@given(first=edits, subset=chosen, then=edits, more=chosen)
+def test_random_edits_and_combinations(companions, first, subset, then, more):
+    shutil.rmtree(companions.tree)
+    shutil.copytree(companions.stages[0], companions.tree)
+    edit(companions, first[:3])
+    before = companions.now()
+    if not attempt(companions, patching.apply, without=without(subset)):
+        return
+    found = patching.status(companions.tree)
+    assert found.clean and {name for name, word in found.patches if word == "applied"} == {"save", "load", *subset}
+    after = companions.now()
+    assert attempt(companions, patching.apply, without=without(subset)) and companions.now() == after
+    if attempt(companions, patching.apply, without=without(more)):
+        assert {name for name, word in patching.status(companions.tree).patches if word == "applied"} == {
+            "save",
+            "load",
+            *more,
+        }
+    assert attempt(companions, patching.revert) and companions.now() == before
+    attempt(companions, patching.apply, without=without(subset))
+    edit(companions, then[:2])
+    words(companions)
+    attempt(companions, patching.apply, without=without(more))
+    attempt(companions, patching.revert)

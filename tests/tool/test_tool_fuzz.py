@@ -182,8 +182,21 @@ def test_a_repository_is_patched_and_restored_or_refused_unchanged(fork, made):
     there_and_back(fork, made)
 
 
-COMMANDS = ["apply", "revert", "status", "list", "diff", "wheel", "checkout", "hashes"]
-OPTIONS = ["--check", "--upto", "--commit", "--json", "--python", "--output", "--from", "--add", "--lane", "--", "-h"]
+COMMANDS = ["apply", "revert", "status", "list", "diff", "wheel", "checkout", "hashes", "mbox"]
+OPTIONS = [
+    "--check",
+    "--upto",
+    "--without",
+    "--commit",
+    "--json",
+    "--python",
+    "--output",
+    "--from",
+    "--add",
+    "--lane",
+    "--",
+    "-h",
+]
 VALUES = [
     "9.9.0",
     "v9.9",

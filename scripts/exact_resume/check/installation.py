@@ -56,13 +56,15 @@ def inspect(package: Path, version: str, *, installed: bool) -> Installation:
         return Installation(version, folder, "not known to the patch series", None)
     if not status.clean:
         return Installation(version, folder, "half-patched, see `status`", None)
-    words = [word for _, word in status.patches]
-    applied = [name for name, word in status.patches if word == state.APPLIED]
-    lacks = state.NOT_APPLIED in words
-    patches = PATCHED if not lacks else f"patched up to {applied[-1]}" if applied else STOCK
-    return Installation(
-        version, folder, patches + ", edited" * bool(status.edited), _advice(folder, installed) if lacks else None
+    applied, missing, left_out = (
+        [name for name, word in status.patches if word == wanted]
+        for wanted in (state.APPLIED, state.NOT_APPLIED, state.LEFT_OUT)
     )
+    patches = PATCHED if not left_out else f"{PATCHED} without {', '.join(left_out)}"
+    if missing:
+        patches = f"patched up to {applied[-1]}" if applied else STOCK
+    advice = _advice(folder, installed) if missing or left_out else None
+    return Installation(version, folder, patches + ", edited" * bool(status.edited), advice)
 
 
 def _advice(folder: Path, installed: bool) -> str | None:
