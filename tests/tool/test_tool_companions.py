@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exact_resume import combinations, created, hashes, lint, mbox, patching, series, wheel
+from exact_resume import checkout, combinations, created, export, hashes, lint, mbox, patching, series, wheel
 from exact_resume.errors import SeriesError, UsageError
 from exact_resume.git import blob_id
 
@@ -327,6 +327,32 @@ def test_a_companion_that_needs_another_one_is_a_finding(lane_maker, files, foun
     else:
         assert finding.startswith("v9.9: ") and found in finding
         assert finding.endswith("a companion must do without any other; move what it needs into the core")
+
+
+@pytest.fixture
+def work(companions):
+    """A work tree with a commit for each patch."""
+    checkout.checkout("9.9.0", companions.work / "work", companions.stages[0])
+    return companions.work / "work"
+
+
+def test_export_writes_the_blob_ids_of_every_combination(companions, work):
+    before = series.load_releases(), series.load_lanes(), series.load_lane("v9.9")
+    (companions.patches / "releases.toml").write_text("lanes = {}\nreleases = {}\n")
+    export.export(work, "v9.9")
+    assert (series.load_releases(), series.load_lanes(), series.load_lane("v9.9")) == before
+    assert lint.check()[1] == []
+
+
+@pytest.mark.parametrize(("path", "line"), [(STATE, "beta = 5\n"), (TRAINER, "beta = 40\n")])
+def test_export_refuses_a_companion_that_needs_another_one(companions, work, git, snapshot, path, line):
+    text = (work / path).read_text()
+    (work / path).write_text(text.replace(line, f"{line}needs = 1\n"))
+    git(work, "commit", "-am", "Needs\n\nWhy.\n\nGroup: companion\n")
+    before = snapshot(companions.patches)
+    with pytest.raises(UsageError, match=f"{path}: needs on the core: does not apply; .*; nothing was changed"):
+        export.export(work)
+    assert snapshot(companions.patches) == before
 
 
 places = st.tuples(st.sampled_from([TRAINER, ARGUMENTS, STATE, ALPHA]), st.integers(0, 92), st.booleans())
