@@ -36,7 +36,7 @@ def touching(patches: Iterable[Patch]) -> dict[str, list[Patch]]:
     return found
 
 
-def recorded(patches: Iterable[Patch]) -> dict[str, list[str]]:
+def lacking_keys(patches: Iterable[Patch]) -> dict[str, list[str]]:
     """Return, for each file that two or more companions change, the keys that the blob ids of the series lack."""
     found = {}
     for path, companions in touching(patches).items():
@@ -58,7 +58,7 @@ def work_out(patches: Iterable[Patch], core: Contents) -> Combinations:
         Finding: a companion needs another one, or the order makes a difference.
     """
     patches = tuple(patches)
-    lacking = recorded(patches)
+    lacking = lacking_keys(patches)
     found = {}
     for path, companions in touching(patches).items():
         if path in core:
@@ -96,7 +96,7 @@ def check_recorded(series: Series, release: str) -> None:
     Raises:
         SeriesError: they are not, or others are.
     """
-    wanted, there = recorded(series.patches), {path: list(blobs) for path, blobs in series.combinations.items()}
+    wanted, there = lacking_keys(series.patches), {path: list(blobs) for path, blobs in series.combinations.items()}
     for path in sorted(wanted.keys() | there.keys()):
         if sorted(wanted.get(path, ())) != sorted(there.get(path, ())):
             raise SeriesError(
@@ -142,7 +142,7 @@ def without(series: Series, names: Collection[str]) -> Series:
     left_out = left_out_names(series, names)
     kept = [name for name in series.companions if name not in left_out]
     reduced = arranged(series, kept)
-    lacking = recorded(reduced.patches)
+    lacking = lacking_keys(reduced.patches)
     ids = {path: {names: series.combinations[path][names] for names in lacking[path]} for path in lacking}
     return replace(reduced, combinations=ids)
 

@@ -16,7 +16,7 @@ from exact_resume.errors import Finding, UsageError
 from exact_resume.inspection import Inspection, inspect, plural
 from exact_resume.installed import Installed
 from exact_resume.series import Series
-from exact_resume.state import Blocked
+from exact_resume.state import LEFT_OUT, Blocked
 
 
 @dataclass(frozen=True)
@@ -121,9 +121,12 @@ def status(tree: Path, series: Series | None = None, installed: Installed | None
         except UsageError as error:
             lost = installed.lost(trees.find(tree).release, None) if installed else None
             raise Finding(f"{lost.what}; {error}") if lost else error from None
-    patches = tuple((name, found.words.get(name, "nothing for this kind of tree")) for name in found.names)
+    words = found.words
+    patches = tuple((name, words.get(name, "nothing for this kind of tree")) for name in found.names)
     lost = installed.lost(found.tree.release, found.state.applied) if installed else None
-    conflicts = (_conflict(found, blocked) for blocked in found.state.blocked)
+    # What is left out may be so because of its conflict.
+    ahead = [one for one in found.state.blocked if words[found.plan.steps[one.place].name] != LEFT_OUT]
+    conflicts = (_conflict(found, blocked) for blocked in ahead)
     problems = tuple(
         f"{problem.what}; {problem.advice}" for problem in (*found.state.problems, *conflicts, lost) if problem
     )

@@ -181,6 +181,27 @@ def test_a_fork_leaves_out_the_companion_whose_lines_it_has_changed(companions):
     assert companions.now() == before
 
 
+def test_a_fork_in_git_leaves_out_the_companion_that_conflicts(companions, git):
+    companions.edit(TRAINER, "x40 = 40\n", "mine = 40\n")
+    git(companions.tree, "init")
+    git(companions.tree, "add", ".")
+    git(companions.tree, "commit", "-m", "fork")
+    blob = PRISTINE[TRAINER]
+    (companions.work / "pristine").write_text(blob)
+    git(companions.tree, "hash-object", "-w", str(companions.work / "pristine"))
+    before = (companions.tree / TRAINER).read_bytes()
+    with pytest.raises(UsageError, match="conflict: .*, line 40: .* beta changes it; .*or apply with --without beta"):
+        patching.apply(companions.tree)
+    assert (companions.tree / TRAINER).read_bytes() == before
+    patching.apply(companions.tree, without=["beta"])
+    status = patching.status(companions.tree)
+    assert status.clean and dict(status.patches)["beta"] == "left out"
+    with pytest.raises(UsageError, match="conflict: "):
+        patching.apply(companions.tree)
+    patching.revert(companions.tree)
+    assert (companions.tree / TRAINER).read_bytes() == before
+
+
 def test_a_companion_that_is_there_in_part_is_not_taken_for_left_out(companions):
     patching.apply(companions.tree, without=["beta"])
     (companions.tree / ARGUMENTS).write_text(lines(30, x9="b = 9"))
