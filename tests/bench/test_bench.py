@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from exact_resume import cli, runs
-from exact_resume.bench import command, plot, render, scale, summary
+from exact_resume.bench import calls, command, plot, render, scale, summary
 from exact_resume.bench.groups import IN_BAND, OFF, PATCHED, STATEFUL, STOCK, VARIANTS, Group, groups
 
 ENVIRONMENT = {
@@ -123,6 +123,63 @@ def test_the_scale_is_calculated_from_measured_sizes():
     assert lines[3] == "| 4096 | 8 | 80 kB | 328 MB | 4096 | 819 ms | 410 ms | - | - |"
     assert scale.seconds(1, 5e9, 1) == pytest.approx(5.001)
     assert scale.seconds(4096, 5e9, 1) == pytest.approx(2048)
+
+
+def calls_group():
+    take, report_ = (
+        next(call for call in calls.CALLS if call.path == path) for path in ("StepStart.take", "Worker.report")
+    )
+    measured = [
+        (calls.MAIN, take, 1, 3),
+        (calls.MAIN, report_, 2, 1),
+        (calls.WITH_WORKERS, take, 1, 2),
+        (calls.WORKER, report_, 1, 5),
+    ]
+    figures = [(calls.calls_title(place, call), count) for place, call, count, _ in measured]
+    figures += [(calls.time_title(place, call), time) for place, call, _, time in measured]
+    figures += [(calls.WITHIN, 0.1), (calls.AROUND, 0.4)]
+    return group_of(*(figure(title, "us", patched=[value]) for title, value in figures), variants=(PATCHED,))
+
+
+def test_the_calls_of_a_step_have_their_shares_and_their_reasons():
+    lines = render.table("calls", calls_group()).splitlines()
+    assert [line.count("|") for line in lines[:9]] == [7] * 9
+    assert lines[2].startswith(f"| {calls.MAIN} | `record.StepStart.take` | Copies the loss")
+    assert [line.split(" | ", 3)[3] for line in lines[2:9]] == [
+        "1 | 3 | 75% |",
+        "2 | 1 | 25% |",
+        " | 4 | 100% |",
+        "1 | 2 | 100% |",
+        " | 2 | 100% |",
+        "1 | 5 | 100% |",
+        " | 5 | 100% |",
+    ]
+    assert lines[10] == "To time a call takes about 0.1 us within it and 0.4 us in its caller; both are taken off."
+
+
+def test_a_call_is_timed_without_those_within_it(monkeypatch):
+    stopwatch = pytest.importorskip("exact_resume.bench.stopwatch")
+    clock = [0.0]
+    monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: clock[0])
+
+    def spend(seconds, *functions):
+        clock[0] += seconds
+        return [function() for function in functions]
+
+    watch = stopwatch.Stopwatch(num_processes=2, num_kinds=3, most=10)
+    untold = watch.wrap(None, lambda: spend(4))
+    inner = watch.wrap(1, lambda: spend(2, untold))
+    watch.wrap(0, lambda: spend(1, inner, inner))()
+    watch.process = 1
+    assert list(watch.wrap_generator(2, lambda owner, steps: (spend(8) for _ in steps))(None, iter("ab"))) == [[], []]
+    assert [watch.times(kind, 0, 1) for kind in range(3)] == [[1], [2, 2], [8, 8, 0]]
+
+
+def test_what_timing_takes_is_taken_off():
+    watch = pytest.importorskip("exact_resume.bench.stopwatch").Stopwatch(num_processes=1, num_kinds=3, most=10)
+    within, around = watch.calibrate()
+    assert 0 <= within < 1e-3 and 0 <= around < 1e-3
+    assert watch.times(0, 0) == []
 
 
 def test_the_picture_shows_every_figure_and_is_the_same_each_time():
@@ -249,8 +306,15 @@ def test_the_documentation_gets_the_tables_and_the_picture(bench):
     assert (bench / render.PICTURE).read_text() == "<svg/>\n"
 
 
+def test_the_documentation_keeps_what_was_not_measured(bench, capsys):
+    assert cli.main(["bench", "--docs", "--only", "recording"]) == 0
+    text = (bench / render.PAGE).read_text()
+    assert text.count("Measured by ") == 1 and text.count("\nold\n") == 2
+    assert not (bench / render.PICTURE).exists()
+    assert ".github/bench.svg stays, as report/bench.json lacks resuming, scale" in capsys.readouterr().out
+
+
 def test_documentation_that_cannot_be_written_is_refused_before_anything_is_measured(bench, capsys):
-    assert_refused(capsys, "--docs needs every group", "resuming, scale", arguments=["--docs", "--only", "recording"])
     page = bench / render.PAGE
     page.write_text(page.read_text().replace("<!-- scale table -->\n", ""))
     assert_refused(capsys, "COSTS.md needs a line `<!-- scale table -->`", arguments=["--docs"])
@@ -281,6 +345,8 @@ def test_everything_is_measured_in_miniature(tmp_path, monkeypatch, capsys):
     for name in ("matplotlib", "torchdata"):
         pytest.importorskip(name)
     tiny = {
+        "step": {"steps": 20, "budgets": [(0, 40)]},
+        "calls": {"steps": 20},
         "recording": {"steps": 20, "padded_steps": 20, "width": 8},
         "memory": {"steps": 50},
         "resuming": {"sizes": [2000], "slow_batches": 5, "positions": [64], "buffered": 128},
@@ -288,7 +354,7 @@ def test_everything_is_measured_in_miniature(tmp_path, monkeypatch, capsys):
         "journal": {"steps": 8},
     }
     variants = {"resuming": (STOCK, STATEFUL, PATCHED), "recording": (STOCK, STATEFUL, IN_BAND, PATCHED)}
-    variants.update(memory=(PATCHED,), scale=(PATCHED,), journal=(STOCK,))
+    variants.update(calls=(PATCHED,), memory=(PATCHED,), scale=(PATCHED,), journal=(STOCK,))
     chosen = {
         name: dataclasses.replace(
             group, rounds=1, options=tiny.get(name, {}), variants=variants.get(name, (STOCK, PATCHED))
@@ -308,4 +374,8 @@ def test_everything_is_measured_in_miniature(tmp_path, monkeypatch, capsys):
     assert sizes[STOCK][0] < sizes[PATCHED][0]
     times = [figure["values"] for figure in by_title.values() if figure["unit"] in summary.TIMES]
     assert all(value > 0 for values in times for rounds in values.values() for value in rounds)
+    assert by_title["a step, 0 workers; budget +40"]["values"].keys() == {STOCK, PATCHED}
+    assert {
+        call for call in calls.CALLS if not any(calls.time_title(p, call) in by_title for p in calls.PLACES)
+    } == set()
     assert (tmp_path / "bench.svg").read_text().startswith("<?xml")

@@ -55,6 +55,16 @@ class Group:
 def groups(quick: bool) -> dict[str, Group]:
     """Return the groups by name, with fewer rounds and smaller sizes if `quick`."""
     return {
+        "step": Group(
+            "An update step, beside stock",
+            (STOCK, PATCHED),
+            # Many short runs rather than few long ones: each pair is from much the same time of the machine.
+            20 if quick else 100,
+            {"steps": 200, "budgets": [(0, 40), (2, 60)]},
+        ),
+        "calls": Group(
+            "An update step, call by call", (PATCHED,), 1 if quick else 5, {"steps": 500 if quick else 3_000}
+        ),
         "recording": Group(
             "Recording",
             (STOCK, OFF, PATCHED, STATEFUL, IN_BAND),

@@ -4,9 +4,11 @@ import multiprocessing
 from pathlib import Path
 
 from exact_resume import journal_cost
-from exact_resume.bench import checkpoints, recording, resuming
+from exact_resume.bench import checkpoints, recording, resuming, step
 
 MEASURES = {
+    "step": step.measure,
+    "calls": step.measure_calls,
     "recording": recording.measure,
     "memory": recording.measure_memory,
     "resuming": resuming.measure,

@@ -116,10 +116,10 @@ def _snapshot(variant: str) -> Callable[[], object] | None:
         return host_states
     if variant != PATCHED:
         return None
-    from transformers.trainer_rng_state import get_rng_state
+    from transformers.trainer_resume.generators import RNGStates
+    from transformers.trainer_resume.pipeline import PipelineState
 
-    device = torch.device("cpu")
-    return lambda: get_rng_state(device)
+    return RNGStates(PipelineState()).get
 
 
 def _draw() -> None:

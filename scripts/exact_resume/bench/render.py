@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from exact_resume import readme_table, report
-from exact_resume.bench import scale
+from exact_resume.bench import calls, scale
 from exact_resume.bench.groups import VARIANTS
 from exact_resume.bench.summary import TIMES, number
 from exact_resume.errors import UsageError
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+TABLES = {"calls": calls.table, "scale": scale.table}
+"""Of groups whose figures are not compared with each other, a function that makes the table."""
 PAGE, PICTURE = Path("scripts/COSTS.md"), Path(".github/bench.svg")
 
 
@@ -34,8 +36,8 @@ def _with_quartiles(spread: dict[str, float], write: Callable[[float], str]) -> 
 
 def table(name: str, group: dict[str, Any]) -> str:
     """Return the Markdown table of a group of results, and where it comes from."""
-    if name == "scale":
-        lines = scale.table(group)
+    if name in TABLES:
+        lines = TABLES[name](group)
     else:
         variants = [name for name in group["variants"] if any(name in figure["values"] for figure in group["figures"])]
         rows = [
