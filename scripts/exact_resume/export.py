@@ -133,7 +133,7 @@ def _lane(folder: Path, lane: str | None, release: str, known: dict[str, Release
             raise UsageError(f"{folder} is of transformers {release}, which no lane serves; name a lane with --lane")
         lane = known[release].lane
     if not LANE_NAME.fullmatch(lane):
-        raise UsageError(f"{lane} is not the name of a lane, which is that of its oldest release, such as v5.19")
+        raise UsageError(f"{lane} is not the name of a lane, which is that of its oldest release, such as v5.3")
     if lane in lanes and version_key(release) < version_key(lanes[lane].base):
         base = lanes[lane].base
         raise UsageError(

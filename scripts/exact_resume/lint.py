@@ -9,7 +9,7 @@ from exact_resume import series as patch_series
 from exact_resume.errors import Finding, SeriesError
 
 TRAINER = "src/transformers/trainer.py"
-TRAINER_LIMIT = 99
+TRAINER_LIMIT = 75
 """The changed lines in trainer.py of one lane have to stay below this, so that the series stays readable."""
 
 

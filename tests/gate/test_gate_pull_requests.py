@@ -20,7 +20,7 @@ SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 RELEASE = "5.23.0"
 QUICK_ONE = "issue_39215"
 FORK, SPAWN = "workers_1_prefetch_1_persistent_fork", "workers_1_prefetch_1_persistent_spawn"
-TRAINER, WORKERS = "src/transformers/trainer.py", "src/transformers/trainer_worker_states.py"
+TRAINER, WORKERS = "src/transformers/trainer.py", "src/transformers/trainer_resume/worker_process.py"
 
 
 def git(folder, *arguments):
@@ -106,11 +106,8 @@ def test_a_pull_request_that_reverts_the_patches(machine, clone):
 
 def test_a_pull_request_that_breaks_only_spawned_workers(machine, clone):
     # A lock cannot be sent to a process that does not inherit it.
-    old, new = (
-        "        self.function = function\n        self.states = states\n\n    def __call__(self, worker_id: int)",
-        "",
-    )
-    new = old.replace("= states\n", '= states\n        self.lock = __import__("threading").Lock()\n')
+    old = "        self.num_served = 0\n\n    def begin("
+    new = old.replace("= 0\n", '= 0\n        self.lock = __import__("threading").Lock()\n', 1)
     pull_request(clone, "lock", WORKERS, old, new)
     code, results, summary = machine.gate("lock", f"{FORK} {SPAWN}", TIMEOUT="400")
     assert code == 1

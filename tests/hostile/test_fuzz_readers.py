@@ -292,7 +292,7 @@ def test_any_bytes_of_an_archive_are_unpacked_or_refused(tmp_path_factory, data)
         }
 
 
-PATCH = (PATCHES / "v5.19" / "01-restore-order.patch").read_bytes()
+PATCH = (PATCHES / "v5.3" / "01-restore-order.patch").read_bytes()
 
 
 @SETTINGS

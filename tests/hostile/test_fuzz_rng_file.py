@@ -10,6 +10,7 @@ import random
 import resource
 import subprocess
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -22,7 +23,7 @@ from hypothesis import strategies as st
 from exact_resume import trees
 
 RELEASE = "5.23.0"
-MODULE, CHECKS = "transformers.trainer_rng_state", "transformers.trainer_checked_states"
+PACKAGE = "transformers.trainer_resume"
 NAMES = {"python", "numpy", "cpu", "exact_resume", "checksum"}
 EXAMPLES = settings.default.max_examples
 SETTINGS = settings(max_examples=10 * EXAMPLES)
@@ -34,12 +35,22 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def loader():
-    """The module that reads RNG files, which only a patched tree has, beside the modules of the installed release."""
+    """What reads RNG files, which only a patched tree has, beside the modules of the installed release."""
     patched = str(trees.build(trees.PATCHED, RELEASE) / "transformers")
-    before = set(sys.modules)
-    transformers.__path__.append(patched)
-    yield importlib.import_module(MODULE)
-    transformers.__path__.remove(patched)
+    importlib.import_module("transformers.trainer_utils")  # which may put another module in the place of the package
+    before, package = set(sys.modules), sys.modules["transformers"]
+    package.__path__.append(patched)
+    modules = {
+        name: importlib.import_module(f"{PACKAGE}.{name}") for name in ("files", "generators", "errors", "pipeline")
+    }
+    yield types.SimpleNamespace(
+        load_rng_file=modules["files"].load_rng_file,
+        add_checksum=modules["files"].add_checksum,
+        ExactResumeError=modules["errors"].ExactResumeError,
+        pack_rng_state=modules["generators"].pack_rng_state,
+        get_rng_state=modules["generators"].RNGStates(modules["pipeline"].PipelineState()).get,
+    )
+    package.__path__.remove(patched)
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and sys.modules[name].__file__.startswith(patched):
             del sys.modules[name]
@@ -48,10 +59,10 @@ def loader():
 @pytest.fixture(scope="module")
 def good(loader, tmp_path_factory):
     """The bytes of an RNG file, with records such as a checkpoint has."""
-    state = loader.get_rng_state(torch.device("cpu"))
-    record = {"version": 1, "fetch_states": {0: {"host": loader.pack_rng_state(state)}}, "index_batches": {0: [1, 2]}}
+    state = loader.get_rng_state()
+    record = {"version": 1, "fetch_states": {0: loader.pack_rng_state(state)}, "index_batches": {0: [1, 2]}}
     path = tmp_path_factory.mktemp("good") / "rng_state.pth"
-    torch.save(importlib.import_module(CHECKS).add_checksum({**state, "exact_resume": record}), path)
+    torch.save(loader.add_checksum({**state, "exact_resume": record}), path)
     return path.read_bytes()
 
 
@@ -164,7 +175,7 @@ def test_a_small_file_does_not_take_much_memory(loader, good, tmp_path):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert len(packed.getvalue()) < 1_000_000
     assert load(loader, tmp_path / "rng_state.pth", packed.getvalue()) is None
-    state = loader.get_rng_state(torch.device("cpu"))
+    state = loader.get_rng_state()
     torch.save({**state, "cpu": state["cpu"][:1].expand(2**33)}, tmp_path / "large")
     assert load(loader, tmp_path / "rng_state.pth", (tmp_path / "large").read_bytes()) is None
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kB

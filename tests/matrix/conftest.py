@@ -20,19 +20,27 @@ class Matrix:
         self._clients = {}
         self._shared = shared
 
-    def client(self, tree: str, upto: str | None = None) -> Client:
-        """The process that runs scenarios on `tree`, patched up to `upto`."""
-        if (tree, upto) not in self._clients:
-            self._clients[tree, upto] = Client(trees.build(tree, RELEASE, upto=upto))
-        return self._clients[tree, upto]
+    def client(self, tree: str, upto: str | None = None, without: tuple[str, ...] = ()) -> Client:
+        """The process that runs scenarios on `tree`, patched up to `upto`, `without` some companions."""
+        key = tree, upto, without
+        if key not in self._clients:
+            self._clients[key] = Client(trees.build(tree, RELEASE, upto=upto, without=without))
+        return self._clients[key]
 
-    def cell(self, tree: str, name: str, chains: list[list[int]] | str | None = None, upto: str | None = None) -> dict:
+    def cell(
+        self,
+        tree: str,
+        name: str,
+        chains: list[list[int]] | str | None = None,
+        upto: str | None = None,
+        without: tuple[str, ...] = (),
+    ) -> dict:
         """The cell of scenario `name` on `tree`, for all interrupts or for those in `chains`, or of a kind."""
-        key = hashlib.sha256(repr((tree, name, chains, upto)).encode()).hexdigest()
+        key = hashlib.sha256(repr((tree, name, chains, upto, without)).encode()).hexdigest()
         path = self._shared / f"{key}.json"
         with FileLock(f"{path}.lock"):
             if not path.exists():
-                path.write_text(json.dumps(self.client(tree, upto).run(name, chains=chains)))
+                path.write_text(json.dumps(self.client(tree, upto, without).run(name, chains=chains)))
         cell = json.loads(path.read_text())
         if cell["status"] == "skipped":
             pytest.skip(cell["reason"])

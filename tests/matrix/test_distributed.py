@@ -117,7 +117,7 @@ def _resume(folder: Path, checkpoint: Path, mode: str) -> tuple[list[str], str |
     """Runs in a rank: what the mechanism said, and the error it raised."""
     messages, handler = [], logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())
-    logger = logging.getLogger("transformers.trainer_rng_state")
+    logger = logging.getLogger("transformers.trainer_resume.errors")
     logger.addHandler(handler)
     try:
         # With three ranks and no such search, the order in which gradients are summed up would be named instead.

@@ -2,13 +2,15 @@
 
 import pytest
 
-from exact_resume.matrix import NOT_SHOWN, tiers_upto
+from exact_resume import combinations
+from exact_resume.matrix import tiers_upto
 from exact_resume.matrix.scenarios import SCENARIOS
 from exact_resume.series import for_release
 from exact_resume.trees import PATCHED
 
-PATCHES = for_release("5.23.0").names
-LADDER = [name for name in PATCHES if name not in NOT_SHOWN]
+SERIES = for_release("5.23.0")
+PATCHES = SERIES.names
+COMPANIONS = [patch.name for patch in SERIES.patches if patch.is_companion]
 TESTED = [scenario for scenario in SCENARIOS.values() if scenario.tier != "long" and scenario.reason_to_skip() is None]
 # The others of these groups differ in what no patch treats differently, and take long.
 CHEAP = [scenario for scenario in TESTED if scenario.group not in ("workers", "distributed")]
@@ -17,13 +19,13 @@ QUICK = [scenario for scenario in CHEAP if scenario.tier in tiers_upto("quick")]
 
 def _rung(scenario) -> int:
     """The number of patches with which the scenario becomes exact."""
-    return 0 if scenario.fixed_by is None else LADDER.index(scenario.fixed_by) + 1
+    return 0 if scenario.fixed_by is None else PATCHES.index(scenario.fixed_by) + 1
 
 
-@pytest.mark.parametrize("upto", LADDER)
+@pytest.mark.parametrize("upto", PATCHES)
 def test_each_patch_makes_its_scenarios_exact_and_keeps_the_others(matrix, upto):
     """On the tree with the patches up to one: its own scenarios, those of the next patch, and all quick ones."""
-    rung = LADDER.index(upto) + 1
+    rung = PATCHES.index(upto) + 1
     own = [s for s in TESTED if s.tier in tiers_upto("quick") and _rung(s) in (rung, rung + 1)]
     chosen = [scenario for scenario in CHEAP if scenario in QUICK or _rung(scenario) in (rung, rung + 1)]
     chosen += [scenario for scenario in own if scenario not in chosen]
@@ -38,8 +40,18 @@ def test_each_patch_makes_its_scenarios_exact_and_keeps_the_others(matrix, upto)
     assert exact == expected
 
 
+@pytest.mark.parametrize("without", combinations.subsets(COMPANIONS)[1:], ids="+".join)
+def test_without_companions_only_their_own_scenarios_are_not_exact(matrix, without):
+    chosen = [scenario for scenario in CHEAP if scenario.tier == "core" or scenario.fixed_by in COMPANIONS]
+    exact = {}
+    for scenario in chosen:
+        cell = matrix.cell(PATCHED, scenario.name, scenario.control_chains(), without=without)
+        exact[scenario.name] = all(resume["exact"] for resume in cell["resumes"])
+    assert exact == {scenario.name: scenario.fixed_by not in without for scenario in chosen}
+
+
 def test_each_patch_has_scenarios_that_it_makes_exact():
-    assert {scenario.fixed_by for scenario in TESTED} == {None, *LADDER}
+    assert {scenario.fixed_by for scenario in TESTED} == {None, *PATCHES}
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,13 @@ import pytest
 from exact_resume import patching, trees
 
 RELEASE = "5.23.0"
-EXACT_RESUME = "tests/trainer/test_trainer_exact_resume.py"
-WEIGHT_CONVERSIONS = "tests/trainer/test_trainer_weight_conversions.py"
-CHECKPOINTS = "tests/trainer/test_trainer_checkpoints.py"
-CHECKED_STATES = "tests/trainer/test_trainer_checked_states.py"
+RESUME = "tests/trainer/test_trainer_resume.py"
+OTHERS = (
+    "tests/trainer/test_trainer_resume_files.py",
+    "tests/trainer/test_trainer_weight_conversions.py",
+    "tests/trainer/test_trainer_checkpoints.py",
+    "tests/trainer/test_trainer_checkpoint_changes.py",
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +32,9 @@ def fork(tmp_path_factory):
 @pytest.mark.parametrize(
     ("module", "selection"),
     [
-        (EXACT_RESUME, "spawned or main_process"),
-        (EXACT_RESUME, "not (spawned or main_process)"),
-        (WEIGHT_CONVERSIONS, "test"),
-        (CHECKPOINTS, "test"),
-        (CHECKED_STATES, "test"),
+        (RESUME, "spawned or main_process"),
+        (RESUME, "not (spawned or main_process)"),
+        *((module, "test") for module in OTHERS),
     ],
 )
 def test_the_tests_for_upstream_pass_in_a_patched_fork(fork, module, selection):

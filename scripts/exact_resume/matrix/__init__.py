@@ -4,9 +4,6 @@ TIERS = ("core", "quick", "suite", "long")
 """How often a scenario is run: "core" in the proof of every release, "quick" by `verify`, "suite" by the tests, "long"
 only when it is named. Where one tier is run, those before it are, too."""
 
-NOT_SHOWN = ("checked-rng-states", "tests-for-upstream", "fast-forward")
-"""Patches with which no scenario becomes exact: what they do is tested by modules of their own."""
-
 
 def tiers_upto(last: str) -> tuple[str, ...]:
     """Return the tiers that are run where `last` is."""

@@ -74,7 +74,7 @@ def flip_a_byte(folder: Path, kind: str) -> None:
         folder: The run's output folder.
         kind: A key of `WORDS` or `OTHERS`.
     """
-    from transformers.trainer_checked_states import add_checksum  # which stock does not have
+    from transformers.trainer_resume.files import add_checksum  # which stock does not have
 
     for path in folder.glob("checkpoint-*/rng_state.pth"):
         states = torch.load(path, weights_only=False)

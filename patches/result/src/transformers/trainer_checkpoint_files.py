@@ -12,14 +12,18 @@
 # See the License for the specific language governing permissions and
 # limitations under the License.
 """
-The files of a checkpoint: which of them the [`Trainer`] has written, and how they are kept while they are written anew.
+The files of a checkpoint: which of them the [`Trainer`] has written, and how they are kept while they are written
+anew.
 
-The manifest of a checkpoint names the files that were written between the begin and the end of a save. Only these are ever
-removed. Nothing here is for one process only; `trainer_checkpoints.py` says which of them calls it.
+The manifest of a checkpoint names the files that were written between the begin and the end of a save. Only these are
+ever removed. It says how large they were, so that a resume can tell whether they are as they were written. Of the
+trainer state it has a checksum, too; weights and optimizer states would have to be read again for one. Nothing here is
+for one process only; `trainer_checkpoints.py` says which of them calls it.
 """
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -34,15 +38,20 @@ MANIFEST_VERSION = 2  # 1 had the sizes of some files only
 STATE_NAME = "trainer_state.json"
 # An upload of the output folder leaves out what begins with an underscore.
 REPLACED_NAME = "_replaced"
-# What the callbacks of `on_save` leave to store, when the manifest is written already
+# What the callbacks of `on_save` leave to store, when the manifest is written already, see `trainer_resume/files.py`
 AFTER_ON_SAVE = "_after_on_save.pth"
+_OPTIONAL = ("optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt")
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".distcp")
 # Of `fsync`, where a file system does not have it, does not let this user call it, or another run has removed the file
 _NOT_SUPPORTED = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF}
 _NOT_SUPPORTED |= {errno.EACCES, errno.EPERM, errno.ENOENT}
 
 
 def read_manifest(folder: str) -> dict[str, Any] | None:
-    """What [`write_manifest`] wrote; `None` if there is no manifest or it cannot be read, nothing if it has another version."""
+    """
+    What [`write_manifest`] wrote; `None` if there is no manifest or it cannot be read, nothing if it has another
+    version.
+    """
     try:
         with open(os.path.join(folder, MANIFEST_NAME), encoding="utf-8") as file:
             manifest = json.load(file)
@@ -51,22 +60,20 @@ def read_manifest(folder: str) -> dict[str, Any] | None:
         return None
 
 
-def write_manifest(folder: str, sizes: dict[str, int], recorder) -> None:
+def write_manifest(folder: str, sizes: dict[str, int], run_id: str, save_id: str | None) -> None:
     """
     Write down what a save has written.
 
     Args:
         folder (`str`): The checkpoint.
         sizes (`dict[str, int]`): The sizes of the files in bytes, by their names.
-        recorder (`RNGStateRecorder`): Knows the run and the save.
+        run_id (`str`): An identifier of the run, which is that of the one that it continues.
+        save_id (`str`, *optional*): An identifier of the save, which the RNG files have, too.
     """
-    # Not at the top, as `trainer_utils` is imported without torch too
-    from .trainer_checked_states import describe_state
-
     content = {
         "version": MANIFEST_VERSION,
-        "run": recorder.run_id,
-        "save": recorder.save_id,
+        "run": run_id,
+        "save": save_id,
         "trainer_state": describe_state(folder),
         "files": dict(sorted(sizes.items())),
     }
@@ -74,6 +81,49 @@ def write_manifest(folder: str, sizes: dict[str, int], recorder) -> None:
     with open(path, "w", encoding="utf-8") as file:
         json.dump(content, file, indent=2)
     bring_to_disk(path)
+
+
+def describe_state(folder: str) -> str | None:
+    """A checksum of what a resume reads of the trainer state of a checkpoint, however it is written down."""
+    try:
+        with open(os.path.join(folder, STATE_NAME), encoding="utf-8") as file:
+            state = json.load(file)
+        state.pop("log_history", None)  # which callbacks shorten
+        return hashlib.blake2b(json.dumps(state, sort_keys=True).encode(), digest_size=16).hexdigest()
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def find_changes(folder: str, save_id: str | None) -> tuple[list[str], str | None]:
+    """
+    Compare a checkpoint with its manifest.
+
+    Args:
+        folder (`str`): The checkpoint.
+        save_id (`str`, *optional*): The save in which the RNG file of this process was written.
+
+    Returns:
+        `tuple[list[str], str | None]`: What keeps a resume from being exact; and what may do so, as nobody can tell.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:  # it may be of an earlier version, or of a copy of some of the files
+        path = os.path.join(folder, MANIFEST_NAME)
+        return [], f"{path} cannot be read" if os.path.lexists(path) else None
+    if not manifest:
+        return [], None
+    if manifest["save"] != save_id:
+        return [f"the RNG states in {folder} are of another save than its manifest, as if from another run"], None
+    changes = []
+    if manifest.get("trainer_state") not in (None, describe_state(folder)):
+        changes.append(f"{os.path.join(folder, STATE_NAME)} was changed, or is of another checkpoint")
+    doubts = []
+    for name, size in manifest["files"].items():
+        path = os.path.join(folder, *name.split("/"))
+        if not os.path.isfile(path):
+            changes += [f"{path} is missing"] if name in _OPTIONAL else []
+        elif os.path.getsize(path) != size and name.endswith(_WEIGHTS) and name != "training_args.bin":
+            doubts.append(f"{path} has {os.path.getsize(path)} bytes, and had {size} when the checkpoint was written")
+    return changes, "; ".join(doubts) or None
 
 
 def has_all_files(folder: str) -> bool:
@@ -173,7 +223,7 @@ def files_of(folder: str) -> Iterator[tuple[str, tuple[int, int]]]:
             path = os.path.join(parent, name)
             with contextlib.suppress(FileNotFoundError):
                 stat = os.stat(path)
-                relative = os.path.relpath(path, folder).replace(os.sep, "/")
+                relative = path[len(folder) :].lstrip(os.sep).replace(os.sep, "/")
                 if relative not in (INCOMPLETE_NAME, MANIFEST_NAME):
                     yield relative, (stat.st_size, stat.st_mtime_ns)
 

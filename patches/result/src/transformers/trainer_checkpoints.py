@@ -18,14 +18,14 @@ Complete checkpoints: how a checkpoint is marked while it is written, and which 
     ...        every process writes its part
     complete   every process is done and all is on disk before the manifest is written and the mark is removed
 
-The manifest names the files that were written between the two, and these alone are ours. A step that is written anew first
-gets links to the files of its manifest in a folder within, `_replaced`, which is a checkpoint of its own until the new one is
-complete. All other files of the folder stay where they are.
+The manifest names the files that were written between the two, and these alone are ours. A step that is written anew
+first gets links to the files of its manifest in a folder within, `_replaced`, which is a checkpoint of its own until
+the new one is complete. All other files of the folder stay where they are.
 
-A folder without a mark may be anything, and is never called incomplete. The mark is a file and not the name of the folder, as
-renaming a folder that several processes write to is not safe on every file system, and so that a checkpoint has its final
-path for what subclasses and callbacks do with it. It is the file with which the handler of SIGTERM marks its checkpoints.
-With `exact_resume="off"` nothing of this is done.
+A folder without a mark may be anything, and is never called incomplete. The mark is a file and not the name of the
+folder, as renaming a folder that several processes write to is not safe on every file system, and so that a checkpoint
+has its final path for what subclasses and callbacks do with it. It is the file with which the handler of SIGTERM marks
+its checkpoints. With `exact_resume="off"` nothing of this is done.
 """
 
 import contextlib
@@ -45,6 +45,7 @@ from .trainer_checkpoint_files import (
     is_abandoned,
     keep_replaced,
     put_back,
+    read_manifest,
     read_mark,
     write_manifest,
     write_mark,
@@ -56,6 +57,18 @@ logger = logging.get_logger(__name__)
 
 # The prefix is that of `trainer_utils`, which imports this module.
 _CHECKPOINT = re.compile(r"^checkpoint-(\d+)$")
+
+
+class _Run:
+    """What is known of the saves of a [`Trainer`]."""
+
+    def __init__(self):
+        self.id = uuid.uuid4().hex  # which a resumed run keeps; not drawn from the RNGs of the training
+        self.files_before_save = {}  # that a checkpoint had when its save began
+
+
+def run_of(trainer) -> _Run:
+    return vars(trainer).setdefault("_checkpoint_run", _Run())
 
 
 def complete_part(folder: str) -> str | None:
@@ -91,8 +104,8 @@ def agree_on_checkpoint(trainer, last: str | None) -> str | None:
         last (`str`, *optional*): What `get_last_checkpoint` found for this process.
 
     Returns:
-        `str` or `None`: `last`, unless it lacks the trainer state, without which nothing resumes, or another process does
-        not have it, and there is an older one.
+        `str` or `None`: `last`, unless it lacks the trainer state, without which nothing resumes, or another process
+        does not have it, and there is an older one.
     """
     # Not at the top, as `trainer_utils` is imported without torch too
     import torch.distributed as dist
@@ -122,8 +135,8 @@ def agree_on_checkpoint(trainer, last: str | None) -> str | None:
 
 def recover_checkpoint(trainer, checkpoint: str) -> str:
     """
-    Return where the files of `checkpoint` are. What a step was about to replace, when a run was killed, is put back, there and
-    in the checkpoints beside it.
+    Return where the files of `checkpoint` are. What a step was about to replace, when a run was killed, is put back,
+    there and in the checkpoints beside it.
 
     Args:
         trainer ([`Trainer`]): The trainer.
@@ -141,7 +154,10 @@ def recover_checkpoint(trainer, checkpoint: str) -> str:
                 if complete_part(path) == os.path.join(path, REPLACED_NAME):
                     put_back(path)
     trainer.accelerator.wait_for_everyone()
-    return complete_part(folder) or checkpoint
+    part = complete_part(folder) or checkpoint
+    if manifest := read_manifest(part):
+        run_of(trainer).id = manifest["run"]
+    return part
 
 
 def begin_checkpoint(trainer, folder: str) -> None:
@@ -150,29 +166,30 @@ def begin_checkpoint(trainer, folder: str) -> None:
 
     Args:
         trainer ([`Trainer`]): The trainer.
-        folder (`str`): The folder of the checkpoint. If it is a complete one, that is kept until the new one is complete.
+        folder (`str`): The folder of the checkpoint. If it is a complete one, that is kept until the new one is
+            complete.
     """
     if trainer.args.exact_resume == "off":
         return
     if trainer.args.should_save:
         try:
-            _begin(folder, trainer._rng_recorder)
+            _begin(folder, run_of(trainer))
         except OSError as error:  # which is one of the save only if that meets it, too
             logger.warning(
                 f"{folder} is not marked while it is written ({error}): if interrupted, it may look complete."
             )
-    trainer._rng_recorder.save_id = _agree_on_save_id(trainer)
+    trainer._exact_resume.save_id = _agree_on_save_id(trainer)
 
 
-def _begin(folder: str, recorder) -> None:
-    recorder.files_before_save = {}
+def _begin(folder: str, run: _Run) -> None:
+    run.files_before_save = {}
     os.makedirs(folder, exist_ok=True)
     known = keep_replaced(folder)
-    write_mark(folder, recorder.run_id)
+    write_mark(folder, run.id)
     for name in known:  # the manifest first, which says that the others are there
         with contextlib.suppress(FileNotFoundError):
             os.remove(os.path.join(folder, name))
-    recorder.files_before_save = dict(files_of(folder))
+    run.files_before_save = dict(files_of(folder))
 
 
 def complete_checkpoint(trainer, folder: str) -> None:
@@ -186,15 +203,16 @@ def complete_checkpoint(trainer, folder: str) -> None:
     if trainer.args.exact_resume == "off" or not _is_common(trainer, folder):
         return
     if trainer.args.should_save:
-        recorder = trainer._rng_recorder
-        before = recorder.files_before_save
+        run = run_of(trainer)
+        before = run.files_before_save
         written = {name: stat for name, stat in files_of(folder) if before.get(name) != stat}
         for path in {os.path.join(folder, name) for name in written}:
             bring_to_disk(path)
         for parent in sorted({os.path.dirname(os.path.join(folder, name)) for name in written}, key=len, reverse=True):
             bring_to_disk(parent)
         try:
-            write_manifest(folder, {name: size for name, (size, _) in written.items()}, recorder)
+            sizes = {name: size for name, (size, _) in written.items()}
+            write_manifest(folder, sizes, run.id, trainer._exact_resume.save_id)
             with contextlib.suppress(FileNotFoundError):  # a wrapper that marks checkpoints in the same way was faster
                 os.remove(os.path.join(folder, INCOMPLETE_NAME))
             bring_to_disk(folder)
@@ -205,11 +223,13 @@ def complete_checkpoint(trainer, folder: str) -> None:
     # With a folder on each node, none may remove an older checkpoint before this one is complete on all.
     trainer.accelerator.wait_for_everyone()
     if trainer.args.should_save and (trainer.args.save_total_limit or 0) > 0:
-        _remove_interrupted(folder, trainer._rng_recorder.run_id)
+        _remove_interrupted(folder, run_of(trainer).id)
 
 
 def _agree_on_save_id(trainer) -> str | None:
-    """Wait for every process, and return an identifier that all of them get; or `None`, if there is no way to tell it."""
+    """
+    Wait for every process, and return an identifier that all of them get; or `None`, if there is no way to tell it.
+    """
     import torch.distributed as dist
 
     save_ids = [uuid.uuid4().hex]  # which does not draw from the RNGs of the training

@@ -15,11 +15,9 @@ from exact_resume.matrix import pieces
 
 ALL = ("torch", "numpy", "python")
 DROPOUT = partial(pieces.TinyModel, dropout=0.5)
-RESTORE, PER_STEP, WORKERS = "restore-order", "per-step-rng-checkpoints", "worker-rng-states"
-POSITION, LOGS, GENERATORS = "stored-position", "logged-values", "pipeline-generators"
-ITERABLE, LAZY = "iterable-datasets", "lazy-samplers"
-DEVICES, CONVERSIONS = "device-rng-states", "weight-conversions"
-COMPLETE, HARMLESS = "complete-checkpoints", "do-no-harm"
+RESTORE, PER_STEP, POSITION = "restore-order", "per-step-rng-checkpoints", "stored-position"
+WORKERS, PIPELINE, DEVICES = "worker-rng-states", "pipeline-states", "device-rng-states"
+CONVERSIONS, COMPLETE = "weight-conversions", "complete-checkpoints"
 
 # The names of the training arguments that the release has.
 ARGUMENTS = {argument.name for argument in fields(TrainingArguments)}

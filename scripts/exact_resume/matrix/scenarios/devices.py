@@ -80,14 +80,11 @@ def standing_in(device_type: str, device_module: StandIn):
     with mock.patch.object(
         torch, "get_device_module", lambda device: device_module if device_type in str(device) else find(device)
     ):
-        if importlib.util.find_spec("transformers.trainer_rng_state") is None:
+        if importlib.util.find_spec("transformers.trainer_resume") is None:
             yield
             return
         answer = (torch.device(device_type), len(device_module.generators) > 1)
-        with (
-            mock.patch("transformers.trainer_rng_state.training_device", lambda args: answer, create=True),
-            mock.patch("transformers.trainer_exact_resume.training_device", lambda args: answer, create=True),
-        ):
+        with mock.patch("transformers.trainer_resume.generators.training_device", lambda args: answer, create=True):
             yield
 
 

@@ -13,10 +13,10 @@ from transformers import Trainer, TrainingArguments
 from exact_resume.matrix import pieces
 from exact_resume.matrix.scenarios.base import (
     ALL,
+    DEVICES,
     DROPOUT,
-    GENERATORS,
-    ITERABLE,
     PER_STEP,
+    PIPELINE,
     WORKERS,
     Scenario,
     noise,
@@ -98,7 +98,7 @@ def _map_style() -> list[Scenario]:
             interrupts=(2, 3, 5, 8),
             tier="long",
         ),
-        _ddp("reseeded", "resumed with another seed", GENERATORS, seed_before_training=True),
+        _ddp("reseeded", "resumed with another seed", PIPELINE, seed_before_training=True),
         _ddp("collator", "random collator", PER_STEP, dataset=noise(size=SIZE), make_collator=_noisy_collator),
         _ddp("drop_last", "drop_last", PER_STEP, {"dataloader_drop_last": True}, interrupts=(2, 3, 6, 9)),
         _ddp(
@@ -122,20 +122,20 @@ def _map_style() -> list[Scenario]:
         _ddp(
             "unseedable_sampler",
             "unseedable sampler",
-            GENERATORS,
+            PIPELINE,
             {"accelerator_config": {"use_seedable_sampler": False}},
             dataset=noise(size=SIZE),
         ),
         _ddp(
             "unseedable_noise",
             "unseedable sampler, all noise",
-            GENERATORS,
+            PIPELINE,
             {"accelerator_config": {"use_seedable_sampler": False}},
         ),
         _ddp(
             "unseedable_workers",
             "unseedable sampler, 2 persistent workers",
-            GENERATORS,
+            PIPELINE,
             {"accelerator_config": {"use_seedable_sampler": False}, **two_persistent},
             **workers,
         ),
@@ -145,12 +145,12 @@ def _map_style() -> list[Scenario]:
             PER_STEP,
             {"accelerator_config": {"split_batches": True}, "per_device_train_batch_size": 4},
         ),
-        _ddp("dispatch", "dispatch_batches", ITERABLE, dispatch),
-        _ddp("dispatch_dropout", "dispatch_batches, dropout only", ITERABLE, dispatch, dataset=noise(size=SIZE)),
+        _ddp("dispatch", "dispatch_batches", DEVICES, dispatch),
+        _ddp("dispatch_dropout", "dispatch_batches, dropout only", DEVICES, dispatch, dataset=noise(size=SIZE)),
         _ddp(
             "dispatch_workers",
             "dispatch_batches, 2 workers",
-            ITERABLE,
+            DEVICES,
             {**dispatch, **two},
             **workers,
         ),
@@ -164,14 +164,14 @@ def _iterable() -> list[Scenario]:
     stream = {"dataset": partial(NoisyStream, SIZE)}
     sized = {"dataset": partial(SizedNoisyStream, SIZE)}
     return [
-        _ddp("iterable", "iterable, dispatched", ITERABLE, unsized, **stream),
-        _ddp("iterable_sharded", "iterable, sharded", ITERABLE, {**unsized, **sharded}, **stream),
-        _ddp("iterable_sized", "iterable with length, dispatched", ITERABLE, **sized),
-        _ddp("iterable_sized_sharded", "iterable with length, sharded", ITERABLE, sharded, **sized),
+        _ddp("iterable", "iterable, dispatched", DEVICES, unsized, **stream),
+        _ddp("iterable_sharded", "iterable, sharded", PIPELINE, {**unsized, **sharded}, **stream),
+        _ddp("iterable_sized", "iterable with length, dispatched", DEVICES, **sized),
+        _ddp("iterable_sized_sharded", "iterable with length, sharded", PIPELINE, sharded, **sized),
         _ddp(
             "streaming",
             "datasets streaming, sharded",
-            ITERABLE,
+            PIPELINE,
             {**unsized, **sharded},
             dataset=partial(streaming, SIZE, 2),
             requires=("datasets",),
@@ -179,7 +179,7 @@ def _iterable() -> list[Scenario]:
         _ddp(
             "streaming_dispatched",
             "datasets streaming, dispatched",
-            ITERABLE,
+            DEVICES,
             unsized,
             dataset=partial(streaming, SIZE, 2),
             requires=("datasets",),
@@ -187,7 +187,7 @@ def _iterable() -> list[Scenario]:
         _ddp(
             "streaming_shuffled",
             "datasets streaming, shuffle buffer",
-            ITERABLE,
+            PIPELINE,
             {**unsized, **sharded},
             dataset=partial(streaming, SIZE, 2, 6),
             requires=("datasets",),

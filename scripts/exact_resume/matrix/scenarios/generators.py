@@ -6,7 +6,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from exact_resume.matrix import pieces, stateful_pieces
-from exact_resume.matrix.scenarios.base import ALL, DROPOUT, GENERATORS, Scenario, worker_arguments
+from exact_resume.matrix.scenarios.base import ALL, DROPOUT, PIPELINE, Scenario, worker_arguments
 
 OWN = stateful_pieces.OwnNoiseDataset
 
@@ -27,7 +27,7 @@ class SeededWorkersTrainer(Trainer):
         )
 
 
-def _scenario(name: str, title: str, fixed_by: str | None = GENERATORS, **fields) -> Scenario:
+def _scenario(name: str, title: str, fixed_by: str | None = PIPELINE, **fields) -> Scenario:
     return Scenario(name, title, "generators", fixed_by, **{"model": DROPOUT, "tier": "suite", **fields})
 
 

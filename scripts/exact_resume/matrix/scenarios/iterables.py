@@ -4,14 +4,14 @@ from functools import partial
 from typing import Any
 
 from exact_resume.matrix import iterable_pieces, pieces, stateful_pieces
-from exact_resume.matrix.scenarios.base import ALL, DROPOUT, ITERABLE, Scenario, worker_arguments
+from exact_resume.matrix.scenarios.base import ALL, DROPOUT, PIPELINE, Scenario, worker_arguments
 
 STREAM, SIZED = iterable_pieces.Stream, iterable_pieces.SizedStream
 # Without a length, the number of steps says when to stop: here, after three passes and a half.
 STEPS = {"max_steps": 20}
 
 
-def _scenario(name: str, title: str, dataset, fixed_by: str | None = ITERABLE, **fields) -> Scenario:
+def _scenario(name: str, title: str, dataset, fixed_by: str | None = PIPELINE, **fields) -> Scenario:
     return Scenario(
         name, title, "iterable", fixed_by, dataset=dataset, **{"model": DROPOUT, "tier": "suite", **fields}
     )

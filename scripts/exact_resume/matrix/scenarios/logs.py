@@ -1,6 +1,6 @@
 """What is logged: every value of the log history, whatever the intervals."""
 
-from exact_resume.matrix.scenarios.base import ALL, DROPOUT, LOGS, Scenario, noise
+from exact_resume.matrix.scenarios.base import ALL, DROPOUT, POSITION, Scenario, noise
 from exact_resume.matrix.scenarios.stops import with_evaluation
 
 
@@ -30,7 +30,7 @@ def scenarios() -> list[Scenario]:
             name,
             title,
             "logs",
-            LOGS,
+            POSITION,
             dataset=noise(*ALL),
             model=DROPOUT,
             arguments=arguments,

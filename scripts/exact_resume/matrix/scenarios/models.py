@@ -16,8 +16,8 @@ from exact_resume.matrix import model_pieces
 from exact_resume.matrix.scenarios.base import (
     ARGUMENTS,
     CONVERSIONS,
-    GENERATORS,
     PER_STEP,
+    PIPELINE,
     WORKERS,
     Scenario,
     worker_arguments,
@@ -141,14 +141,14 @@ def _masked_language() -> list[Scenario]:
         _scenario(
             "bert_masked_lm_seeded",
             "BERT, seeded masking collator",
-            GENERATORS,
+            PIPELINE,
             make_collator=partial(masking_collator, seed=7),
             **bert,
         ),
         _scenario(
             "bert_masked_lm_seeded_workers",
             "BERT, seeded masking collator, 2 persistent",
-            GENERATORS,
+            PIPELINE,
             make_collator=partial(masking_collator, seed=7),
             arguments=two_workers,
             interrupts=INTERRUPTS,

@@ -11,9 +11,8 @@ from exact_resume.matrix import pieces, stateful_pieces
 from exact_resume.matrix.scenarios.base import (
     ALL,
     DROPOUT,
-    GENERATORS,
-    LAZY,
     PER_STEP,
+    PIPELINE,
     WORKERS,
     Scenario,
     noise,
@@ -119,7 +118,7 @@ def scenarios() -> list[Scenario]:
         _scenario(
             "sampler_generator",
             "RandomSampler with a generator of its own, not seedable",
-            GENERATORS,
+            PIPELINE,
             trainer_class=with_sampler(
                 lambda: RandomSampler(range(SIZE), generator=torch.Generator().manual_seed(17))
             ),
@@ -144,7 +143,7 @@ def scenarios() -> list[Scenario]:
             _scenario(
                 f"sampler_lazy_{'persistent_' if persistent else ''}workers",
                 f"draws globally, one by one, 2 {'persistent ' if persistent else ''}workers",
-                LAZY,
+                WORKERS,
                 # Epochs longer than what the workers prefetch.
                 dataset=noise(*ALL, size=42),
                 trainer_class=with_sampler(partial(stateful_pieces.OwnOrderSampler, 42)),
@@ -158,7 +157,7 @@ def scenarios() -> list[Scenario]:
             _scenario(
                 f"sampler_own_{kind}",
                 f"draws one by one from its own {kind} generator, 2 workers",
-                GENERATORS,
+                PIPELINE,
                 trainer_class=with_sampler(partial(stateful_pieces.OwnOrderSampler, SIZE, kind)),
                 arguments=worker_arguments(2),
             )
@@ -180,7 +179,7 @@ def scenarios() -> list[Scenario]:
         _scenario(
             "own_loader_generator",
             "plain shuffled loader with a generator, 2 workers",
-            GENERATORS,
+            PIPELINE,
             trainer_class=OwnGeneratorLoaderTrainer,
             **noisy,
         ),

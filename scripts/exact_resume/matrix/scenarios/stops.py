@@ -9,11 +9,8 @@ from exact_resume.matrix.scenarios.base import (
     ALL,
     COMPLETE,
     DROPOUT,
-    GENERATORS,
-    HARMLESS,
-    ITERABLE,
-    LOGS,
     PER_STEP,
+    PIPELINE,
     POSITION,
     WORKERS,
     Scenario,
@@ -141,7 +138,7 @@ def scenarios() -> list[Scenario]:
         _scenario(
             "evaluate_persistent_workers",
             "evaluation with persistent workers",
-            POSITION,
+            WORKERS,
             arguments={**worker_arguments(2, persistent=True), **BY_STEPS},
             interrupts=(1, 3, 6, 8),
             **evaluates,
@@ -150,18 +147,19 @@ def scenarios() -> list[Scenario]:
             _scenario(
                 f"chain_{name}",
                 f"persistent workers, {title}",
-                POSITION,
+                fixed_by,
                 arguments={**worker_arguments(2, persistent=True), **arguments},
                 interrupts=interrupts,
                 controls=interrupts,
                 **fields,
             )
             # In chains, a run has to pass on what it did not do itself: the last epoch evaluates once.
-            for name, title, arguments, interrupts, fields in (
-                ("by_epoch", "evaluation by epoch", BY_EPOCH, (13, 14), evaluates),
+            for name, title, fixed_by, arguments, interrupts, fields in (
+                ("by_epoch", "evaluation by epoch", POSITION, BY_EPOCH, (13, 14), evaluates),
                 (
                     "by_steps",
                     "two datasets, evaluation by steps",
+                    WORKERS,
                     {**BY_STEPS, "eval_steps": 4},
                     (9, 13),
                     {"trainer_options": with_two_evaluations},
@@ -169,6 +167,7 @@ def scenarios() -> list[Scenario]:
                 (
                     "later",
                     "a dataset that is evaluated later and seldom",
+                    WORKERS,
                     BY_STEPS,
                     (11, 13),
                     {"trainer_options": with_two_evaluations, "trainer_class": LaterEvaluationTrainer},
@@ -176,6 +175,7 @@ def scenarios() -> list[Scenario]:
                 (
                     "noise",
                     "noise, evaluation by epoch, four epochs",
+                    WORKERS,
                     {**BY_EPOCH, "num_train_epochs": 4},
                     (7, 19),
                     {"dataset": noise(*ALL, uses_worker_info=True), **evaluates},
@@ -208,7 +208,7 @@ def scenarios() -> list[Scenario]:
         _scenario(
             "epoch_stopped_noise",
             "should_epoch_stop, persistent workers",
-            POSITION,
+            WORKERS,
             dataset=noise(*ALL, uses_worker_info=True),
             arguments=worker_arguments(2, persistent=True),
             callbacks=(partial(pieces.StopEpochAfter, 4),),
@@ -231,7 +231,7 @@ def scenarios() -> list[Scenario]:
         _scenario(
             "seeded_elsewhere",
             "seeded before train() when resumed",
-            GENERATORS,
+            PIPELINE,
             seed_before_training=True,
         ),
         _scenario(
@@ -280,7 +280,7 @@ def scenarios() -> list[Scenario]:
             for event, fixed_by, interrupts in (
                 ("on_step_begin", PER_STEP, (1, 3, 4)),
                 ("on_pre_optimizer_step", PER_STEP, (1, 3, 4)),
-                ("on_step_end", LOGS, (1, 2, 3, 6)),
+                ("on_step_end", POSITION, (1, 2, 3, 6)),
                 ("on_epoch_end", POSITION, (3, 6)),
             )
         ],
@@ -288,7 +288,7 @@ def scenarios() -> list[Scenario]:
             _scenario(
                 f"sigterm_again_{event}",
                 f"2 persistent workers, checkpoints by the handler of SIGTERM in {event}, again and again",
-                fixed_by,
+                WORKERS,
                 arguments={**BY_EPOCH, **worker_arguments(2, persistent=True), "gradient_accumulation_steps": 2},
                 callbacks=(partial(pieces.RandomAt, event),),
                 interrupt_event=event,
@@ -297,25 +297,25 @@ def scenarios() -> list[Scenario]:
                 **noisy,
                 **evaluates,
             )
-            for event, fixed_by, interrupts in (
-                ("on_step_begin", POSITION, (1, 3, 4)),
-                ("on_pre_optimizer_step", POSITION, (1, 3, 4)),
-                ("on_step_end", LOGS, (1, 2, 3, 6)),
-                ("on_epoch_end", POSITION, (3, 6)),
+            for event, interrupts in (
+                ("on_step_begin", (1, 3, 4)),
+                ("on_pre_optimizer_step", (1, 3, 4)),
+                ("on_step_end", (1, 2, 3, 6)),
+                ("on_epoch_end", (3, 6)),
             )
         ],
         *[
             _scenario(
                 f"sigterm_epoch_stopped{suffix}",
                 f"{title}, the handler of SIGTERM in on_step_end, where the epoch is then stopped",
-                HARMLESS,
+                WORKERS,
                 dataset=noise(*ALL, uses_worker_info=True),
                 arguments=worker_arguments(2, persistent=persistent),
                 callbacks=(partial(pieces.StopEpochAfter, 4),),
                 tier=tier,
                 interrupt_event="on_step_end",
                 interrupts=(3, 4, 8),
-                controls=(4, 8),
+                controls=(3, 8),
             )
             for suffix, title, persistent, tier in (
                 ("", "2 workers", False, "core"),
@@ -343,29 +343,29 @@ def scenarios() -> list[Scenario]:
                 **{"interrupts": (1, 2, 3, 6), **noisy, **fields},
             )
             for name, title, fixed_by, arguments, fields in (
-                ("workers", "2 persistent workers", LOGS, worker_arguments(2, persistent=True), {}),
+                ("workers", "2 persistent workers", WORKERS, worker_arguments(2, persistent=True), {}),
                 (
                     "by_epoch",
                     "2 persistent workers, saved by epoch",
-                    LOGS,
+                    WORKERS,
                     {**worker_arguments(2, persistent=True), "save_strategy": "epoch"},
                     {},
                 ),
                 (
                     "stream",
                     "an iterable dataset with a state_dict",
-                    ITERABLE,
+                    PIPELINE,
                     {},
                     {"dataset": partial(iterable_pieces.PositionedStream, 22, ALL)},
                 ),
                 (
                     "stream_workers",
                     "an iterable dataset, 2 persistent workers",
-                    ITERABLE,
+                    PIPELINE,
                     {**worker_arguments(2, persistent=True), "max_steps": 9},
                     {"dataset": partial(iterable_pieces.SizedStream, 22, ALL)},
                 ),
-                ("max_steps", "max_steps within an epoch", LOGS, {"max_steps": 4}, {"interrupts": (2, 4)}),
+                ("max_steps", "max_steps within an epoch", POSITION, {"max_steps": 4}, {"interrupts": (2, 4)}),
             )
         ],
     ]

@@ -1,0 +1,117 @@
+# Copyright 2026 The HuggingFace Team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""What keeps a resume from being bit-exact. Each function returns a sentence, or `None` if there is nothing to say."""
+
+import os
+
+import numpy as np
+import torch
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader, IterableDataset
+
+from ..trainer_utils import has_length
+from . import loader_hooks
+from .position import Phase, Position, Progress
+from .record import FORMAT_VERSION, OLDEST_FORMAT_VERSION, Record, RunShape
+
+
+WORKER_DID_NOT_REPORT = (
+    "a worker process did not report its RNG state, as it keeps too much or an epoch ended before its data"
+)
+
+
+def of_dataloader(args, dataloader, loader, model: torch.nn.Module) -> str | None:
+    """
+    Why a run cannot be recorded.
+
+    Args:
+        args ([`TrainingArguments`]): The arguments of the run.
+        dataloader: What [`Trainer.get_train_dataloader`] returned.
+        loader (`torch.utils.data.DataLoader`): The dataloader in it.
+        model (`torch.nn.Module`): The model, wrapped for training.
+    """
+    if not isinstance(loader, DataLoader) or type(loader).__iter__ is not DataLoader.__iter__:
+        return f"the batches come from a `{type(loader).__name__}`, not from a `torch.utils.data.DataLoader`"
+    if args.world_size > 2 and isinstance(model, DistributedDataParallel) and not model.find_unused_parameters:
+        return (
+            "`DistributedDataParallel` arranges the gradients anew after the first step of every process, which"
+            " changes the order in which they are summed up (see `ddp_find_unused_parameters`)"
+        )
+    if loader_hooks.is_dispatched(args, dataloader) and not dataloader._drop_last and has_length(loader.dataset):
+        if not isinstance(loader.dataset, IterableDataset) and len(loader.dataset) % args.world_size:
+            return (
+                "the first batch completes the last one, and is not read again (`dispatch_batches=True`; see"
+                " `dataloader_drop_last`)"
+            )
+    if loader.num_workers > 0 and not getattr(loader, "in_order", True):
+        return "the workers deliver their batches in any order (`dataloader_in_order=False`)"
+    if loader.persistent_workers and loader._iterator is not None:
+        return "the dataloader's persistent workers were started before, as by an earlier call to `train`"
+    if np.random.get_state(legacy=False)["bit_generator"] != "MT19937":
+        return "the global bit generator of NumPy was replaced"
+    return None
+
+
+def of_moment(args, progress: Progress, awaits_load: bool, is_replaying: bool) -> str | None:
+    """
+    Why a checkpoint of this moment cannot be resumed exactly.
+
+    Args:
+        args ([`TrainingArguments`]): The arguments of the run.
+        progress ([`Progress`]): Where the run is.
+        awaits_load (`bool`): Whether the run is to be resumed, and its checkpoint is not loaded yet.
+        is_replaying (`bool`): Whether its S is still to be restored.
+    """
+    if awaits_load or (progress.phase is Phase.EPOCH_BEGIN and is_replaying):
+        return "the run that wrote it was about to be resumed itself, and its state was not restored yet"
+    num_left_over = progress.num_pulled % args.gradient_accumulation_steps
+    if progress.phase.is_outside_of_epochs and num_left_over > 0 and progress.num_pulled < progress.steps_in_epoch:
+        return f"{num_left_over} batches were left over for the next update step, and their gradients are not kept"
+    return None
+
+
+def of_file(path: str, stored: Record | None, shape: RunShape, process: int, step: int) -> str | None:
+    """
+    Why the record of a checkpoint is not one that this process can resume with.
+
+    Args:
+        path (`str`): The RNG file of this process.
+        stored ([`Record`], *optional*): What it holds.
+        shape ([`RunShape`]): The shape of this run.
+        process (`int`): The index of this process.
+        step (`int`): The step of the checkpoint.
+    """
+    if stored is None and not os.path.isfile(path):
+        return f"{path} does not exist, as if it had been trained with another number of processes"
+    if stored is None:
+        return f"{path} has no record of the data pipeline, as if `exact_resume='off'` or an earlier version wrote it"
+    if not OLDEST_FORMAT_VERSION <= stored.version <= FORMAT_VERSION:
+        return f"{path} has format version {stored.version}, and this is version {FORMAT_VERSION}"
+    if differences := shape.find_differences(stored.run):
+        return f"according to {path}, {', '.join(differences)}"
+    if stored.process != process:
+        return f"{path} was written by process {stored.process}, and this is process {process}"
+    if stored.step != step:
+        return f"{path} was written at step {stored.step}, and not at step {step}"
+    return None
+
+
+def of_position(path: str, stored: Position, num_batches: int) -> str | None:
+    """Why a resume does not begin at the position that is stored in `path`, but after `num_batches` batches."""
+    if stored.num_batches_consumed > 0 and num_batches == 0:
+        return (
+            f"{path} was written after {stored.num_batches_consumed} batches of epoch {stored.epoch}, which are not"
+            " skipped (`ignore_data_skip`)"
+        )
+    return None

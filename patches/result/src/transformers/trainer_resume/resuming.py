@@ -1,0 +1,216 @@
+# Copyright 2026 The HuggingFace Team. All rights reserved.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""A checkpoint into a resumed run: whether it can be exact, where it begins, and what is left to restore."""
+
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from ..trainer_checkpoint_files import INCOMPLETE_NAME, find_changes
+from ..trainer_checkpoints import complete_part
+from ..utils import is_accelerate_available, logging
+from . import obstacles
+from .errors import report_inexact
+from .files import after_on_save, load_rng_file, rng_file_name
+from .generators import unpack_host_state
+from .position import Position
+from .record import Moments, Record
+from .replayer import Replayer
+
+
+if is_accelerate_available():
+    from accelerate import skip_first_batches
+
+logger = logging.get_logger(__name__)
+
+
+def skip_hook() -> Callable:
+    """The function `skip_first_batches` of the trainer's module, or what others have put in its place."""
+    # Not at the top, as that module imports this one
+    from ..trainer import skip_first_batches
+
+    return skip_first_batches
+
+
+def load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tuple[int, int]:
+    """As [`ExactResume.load`]."""
+    mode, path = session.args.exact_resume, os.path.join(checkpoint, rng_file_name(session.args))
+    rng_states = load_rng_file(path, mode) if os.path.isfile(path) else {}
+    if rng_states is None:
+        return epoch, num_batches
+    session.rng_file = (path, rng_states) if rng_states else None
+    changes, doubt, begin = [], None, (epoch, num_batches)
+    try:
+        stored = Record.from_dict(rng_states["exact_resume"]) if "exact_resume" in rng_states else None
+        if session.shape is None:
+            obstacle = session.obstacle
+        else:
+            obstacle = obstacles.of_file(
+                path, stored, session.shape, session.args.process_index, trainer.state.global_step
+            )
+        if obstacle is None:
+            # No reason to do without the states that are right
+            changes, doubt = find_changes(checkpoint, stored.save)
+            changes += _find_changes(session.args, path, stored)
+            session.resumed_from, session.known_faults = path, stored.faults
+            position = _position(trainer, stored.position)
+            begin = _begin(trainer, checkpoint, position, begin)
+            _continue_sums(session, trainer, stored)
+            doubt = doubt or session.states.pipeline.unsearched
+            obstacle = (
+                _find_mark(checkpoint)
+                or _find_replaced_hook()
+                or session.obstacle
+                or (f"when {path} was written, {stored.obstacle}" if stored.obstacle is not None else None)
+                or obstacles.of_position(path, position, begin[1])
+            )
+            if begin[1] == position.num_batches_consumed:
+                _prepare(session, trainer, checkpoint, position, stored, rng_states, is_exact=obstacle is None)
+    except Exception as error:  # whatever a damaged file leads to
+        obstacle = f"{path} cannot be used ({type(error).__name__}: {error})"
+    trainer.control.should_save = False  # which a callback may have restored, from within the save
+    if obstacle is not None or changes:
+        report_inexact(mode, f"Resuming from {checkpoint} is not bit-exact: {obstacle or '; '.join(changes)}.")
+    elif doubt is not None:
+        logger.warning_once(f"Whether resuming from {checkpoint} is bit-exact cannot be told: {doubt}.")
+    return begin
+
+
+def _find_changes(args, path: str, stored: Record) -> list[str]:
+    """What keeps a resume from being exact, though all states that are there can be restored."""
+    changes = list(stored.faults)
+    if stored.is_drawn_after and not os.path.isfile(after_on_save(path)):
+        changes.append(f"{after_on_save(path)}, with what the callbacks of `on_save` drew, is missing")
+    if stored.position.event == "on_train_begin" and args.eval_on_start:
+        changes.append(f"{path} was written before the evaluation on start")
+    return changes
+
+
+def _find_mark(checkpoint: str) -> str | None:
+    if complete_part(checkpoint) is None:
+        return f"{checkpoint} is marked as one that is still being written ({INCOMPLETE_NAME})"
+    return None
+
+
+def _find_replaced_hook() -> str | None:
+    if skip_hook() is not skip_first_batches:
+        return "`transformers.trainer.skip_first_batches` was replaced, and skips in its own way"
+    return None
+
+
+def _position(trainer, stored: Position) -> Position:
+    """The stored position, at which nothing is left to train on after the last step."""
+    has_ended = trainer.state.global_step >= trainer.state.max_steps
+    return replace(stored, is_done=stored.is_done or (has_ended and stored.has_begun))
+
+
+def _begin(trainer, checkpoint: str, position: Position, derived: tuple[int, int]) -> tuple[int, int]:
+    """Where to begin: at the stored position, unless the user wants the consumed batches again."""
+    if trainer.args.ignore_data_skip and position.num_batches_consumed > 0 and not position.is_done:
+        return derived
+    if trainer.state.global_step >= trainer.state.max_steps:
+        trainer.control.should_training_stop = True
+        if not position.has_begun:
+            trainer._load_rng_state(checkpoint)
+            return sys.maxsize, 0  # no epoch is left
+    return position.epoch, position.num_batches_consumed
+
+
+def _continue_sums(session, trainer, stored: Record) -> None:
+    stored.sums.give_back(trainer)
+    session.initial_loss_step = stored.sums.initial_loss_step
+    session.last_step = tuple(stored.last_step)
+    session.eval_dataloaders = [*session.eval_dataloaders, *stored.eval_dataloaders]
+    session.has_drawn_on_save = stored.has_drawn_on_save
+
+
+def _prepare(
+    session, trainer, checkpoint: str, position: Position, stored: Record, rng_states: dict[str, Any], is_exact: bool
+) -> None:
+    """Bring the recorder into the state that it had, and make a replayer for what is left to restore."""
+    recorder, pipeline = session.recorder if is_exact else None, rng_states.get("pipeline", {})
+    restore = partial(trainer._load_rng_state, checkpoint)
+    if is_exact:
+        session.is_unreported = True
+        _load_recorder(recorder, stored)
+        if not position.is_within_epoch or position.event == "on_step_end":
+            session.states.pipeline.load_state_dict(pipeline)
+        if position.is_within_epoch:
+            moments = recorder.moments
+            # The first step of an epoch begins before its iterator is made, which draws: there, F(0) is what follows.
+            if moments.num_drawn == 0 and 0 in moments.fetch_states:
+                restore = partial(session.states.set, moments.fetch_states[0])
+            else:
+                restore = partial(_restore_all, restore, session.states.pipeline, pipeline)
+    if position.num_batches_consumed == 0 and not (is_exact and position.is_within_epoch):
+        return  # an epoch begins
+    if is_exact or position.is_done or position.event == "on_step_end":
+        session.replayer = Replayer(session.args, position, recorder, session.states, restore, session.end_replay)
+        session.driver = session.replayer if is_exact and position.is_within_epoch else session.recorder
+
+
+def _restore_all(restore: Callable[[], None], pipeline, state: dict[str, Any]) -> None:
+    restore()
+    pipeline.load_state_dict(state)
+
+
+def _load_recorder(recorder, stored: Record) -> None:
+    # Where nothing is left to do within the epoch, a checkpoint may still be taken there
+    was_within_epoch = stored.position.is_within_epoch
+    recorder.moments = Moments.from_dict(stored.moments, was_within_epoch)
+    if stored.workers is not None and (was_within_epoch or recorder.traits.has_persistent_workers):
+        recorder.worker_start = {**stored.workers, "last_indices": stored.moments.get("last_indices")}
+        for state in stored.workers["states"]:
+            unpack_host_state(state)  # better here than in a worker
+    recorder.worker_start_if_stopped = stored.workers_if_stopped
+
+
+def finish_step(session, trainer, log_save_evaluate: Callable[[], None]) -> None:
+    """As [`ExactResume.finish_step`]."""
+    replayer, position = session.replayer, session.replayer.position
+    # The iterator of the epoch is not made yet, and a checkpoint may be taken before
+    session.progress.begin_epoch(position.epoch, position.num_batches_consumed)
+    replayer.restore()
+    session.event("on_step_end", trainer)
+    log_save_evaluate()
+    replayer.restore = partial(session.states.set, session.states.get())
+    is_stopped = trainer.control.should_epoch_stop or trainer.control.should_training_stop
+    replayer.is_epoch_done |= is_stopped
+    recorder = replayer.recorder
+    if recorder is None:
+        if not replayer.is_epoch_done:
+            session.replayer = None  # the rest is as without a record
+        return
+    is_persistent = recorder.traits.has_persistent_workers
+    if is_stopped and recorder.traits.is_iterable and is_persistent:
+        report_inexact(
+            session.args.exact_resume,
+            f"The resume is not bit-exact: {session.resumed_from} was written before the epoch was stopped, and how"
+            " far persistent workers had read an iterable dataset is not known.",
+        )
+    if replayer.is_epoch_done and (recorder.worker_start_if_stopped or not is_persistent):
+        recorder.worker_start = recorder.worker_start_if_stopped
+
+
+def report_missing(session) -> None:
+    """Name the states of the pipeline that could not be restored."""
+    session.is_unreported, pipeline = False, session.states.pipeline
+    faults = [fault for fault in pipeline.find_faults() if fault not in session.known_faults]
+    pipeline.missing = {}
+    if faults:
+        cause = f"according to {session.resumed_from}, {'; '.join(faults)}"
+        report_inexact(session.args.exact_resume, f"The resume is not bit-exact: {cause}.")
