@@ -102,7 +102,7 @@ class Recorder:
         self.worker_start: dict[str, Any] | None = None
         self.worker_start_if_stopped: dict[str, Any] | None = None
         self._state = None  # of when the training loop asked for a batch
-        self._num_pruned = 0
+        self._first_kept = 0  # the index of the first batch of which anything is kept, but for F(0)
         self._undoes_base_seed = False
 
     def begin_epoch(self, loader: DataLoader, is_same_loader: bool, num_skipped: int) -> None:
@@ -117,7 +117,11 @@ class Recorder:
             last_indices=self.moments.last_indices,
             draws_base_seed=not continues_workers and not self._undoes_base_seed,
         )
-        self._num_pruned = 0
+        self.skip(num_skipped)
+
+    def skip(self, num_batches: int) -> None:
+        """Keep nothing of the first batches of the epoch, which are skipped."""
+        self._first_kept = num_batches * self.traits.num_draws
 
     def follow_workers(
         self, loader: DataLoader, is_same_loader: bool, num_skipped: int, next_worker: bool = False
@@ -163,11 +167,11 @@ class Recorder:
         """Note that the batches of an update step are asked for next, after `num_pulled` ones of the epoch."""
         self.step_state = None
         first = num_pulled * self.traits.num_draws
-        for index in range(self._num_pruned, first):
+        for index in range(self._first_kept, first):
             self.moments.index_batches.pop(index, None)
             if index > 0:
                 self.moments.fetch_states.pop(index, None)
-        self._num_pruned = first
+        self._first_kept = first
 
     # The moments, each of which the replayer has, too
 
@@ -190,7 +194,7 @@ class Recorder:
         """Called before the sampler draws the indices of a batch."""
         if index > 0 and is_power_of_two(index):
             self.states.pipeline.refresh()
-        if index == 0 or self.traits.num_workers == 0:
+        if index == 0 or (self.traits.num_workers == 0 and index >= self._first_kept):
             # Making the iterator drew a base seed, so what was current before is so no more.
             is_current = index > 0 and self._state is not None
             self.moments.fetch_states[index] = self._state if is_current else self.states.get()
@@ -200,7 +204,9 @@ class Recorder:
         """Called when the sampler has drawn the indices of a batch; returns those to use."""
         self.moments.num_drawn = max(self.moments.num_drawn, index + 1)
         if not self.traits.is_iterable:
-            self.moments.index_batches[index] = self.moments.last_indices = indices
+            self.moments.last_indices = indices
+            if index >= self._first_kept:
+                self.moments.index_batches[index] = indices
         return indices
 
     # Checkpoints

@@ -85,6 +85,7 @@ class Replayer:
 
     def begin_epoch(self, loader: DataLoader, is_same_loader: bool, num_skipped: int) -> None:
         """As [`Recorder.begin_epoch`]."""
+        self.recorder.skip(num_skipped)
         self.recorder.follow_workers(loader, is_same_loader, num_skipped, next_worker=True)
         if self.recorder.traits.is_iterable:
             self._num_skipped = num_skipped

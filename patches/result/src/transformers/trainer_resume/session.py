@@ -59,8 +59,8 @@ class ExactResume:
         self.replayer: Replayer | None = None
         self.awaits_load = False  # whether a checkpoint is to be loaded first
         self.checkpoint_to_begin = None  # the one with which an epoch begins
-        self.is_unreported = False  # whether states that nothing has taken are yet to be named
         self.rng_file = None  # path and content of the file that was read last, until it is used
+        self.is_unreported = False  # whether states that nothing has taken are yet to be named
         self.resumed_from, self.known_faults = None, []  # the file, and what was said of it already
         self.step_start = StepStart()
         self.event_state = None  # S of the beginning of an event
