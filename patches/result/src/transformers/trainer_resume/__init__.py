@@ -30,10 +30,20 @@ A resume therefore replays the moments in their order, with nothing drawn in bet
 
 Nothing here draws a random number, and no sample of a map-style dataset is fetched twice, but for one batch where a
 pipeline makes its generators for its first one. An iterable dataset is read again up to c: what its `state_dict` tells
-may be less than its position. Generators and other state that the data pipeline owns belong to each of these states.
+may be less than its position. Generators and other state that the data pipeline owns belong to each of these states,
+and so do the generators of the model, the trainer, its loss function and its callbacks. To S alone belong the buffers
+that have changed, as far as the file with the weights does not have them.
+
+A callback may take a checkpoint in any event. What follows is done by the resume: the event anew if a resume can begin
+with it, or what is left of the end of the step. Where neither is possible, the checkpoint names it. Values that a run
+logs after its last checkpoint are logged again by the one that resumes from it, as that run cannot know of them.
 
 Worker processes have states of their own. Each saves them in shared memory after every batch, in `Worker.report`, and
 starts from those that followed its last consumed batch, in `Worker.begin`.
+
+No search finds all that ordinary code keeps. So a checkpoint has digests of the batches that were fetched ahead, and
+later gets digests of what the first, second, fourth, ... update step after it comes to. A resume compares what it
+fetches, before it trains on that, and what its steps come to, and names what differs: [`BatchCheck`], [`StepCheck`].
 
 A batch index through a training step:
 
@@ -42,7 +52,7 @@ A batch index through a training step:
     3. `loader_hooks._draw`: the dataloader asks for the indices of a batch ahead
     4. `recorder.before_draw`: the same state is F of that batch
     5. `recorder.after_draw`: the indices are kept until the batch is trained on
-    6. `session.event`: the step ends, and with it what was kept for it
+    6. `events.call`: the step ends, and with it what was kept for it
 
 An RNG state into a checkpoint:
 
@@ -56,7 +66,7 @@ An RNG state into a checkpoint:
 
 A checkpoint into a resumed run:
 
-    1. `session.load`: after all else that draws before the first epoch
+    1. `session.load`: after the callbacks of `on_train_begin`, and before an evaluation on start
     2. `files.load_rng_file`: its content, if it is not damaged
     3. `record.from_dict`: the record, whatever its version
     4. `resuming._begin`: the position at which to begin

@@ -20,9 +20,12 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from . import loader_hooks, obstacles
+from ..trainer_utils import SaveStrategy
+from . import loader_hooks, obstacles, owned
+from .batch_digest import unchecked_fields
 from .errors import report_inexact
 from .generators import RNGStates
+from .model_buffers import Buffers
 from .pipeline import PipelineState, refer_to
 from .record import RunShape
 from .recorder import LoaderTraits, Recorder
@@ -33,27 +36,51 @@ def attach(session, trainer, dataloader: Any, model: torch.nn.Module) -> None:
     loader = getattr(dataloader, "base_dataloader", dataloader)
     session.eval_dataloaders = list(getattr(trainer, "_eval_dataloaders", ()))
     session.shape = RunShape.of(trainer, dataloader, loader)
+    session.trainer = weakref.ref(trainer)
+    session.states = _make_states(session, PipelineState())
+    session.buffers = Buffers(partial(_find_model, session.trainer))
+    if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):  # whose parameters come and go
+        trainable = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
+        session.parameter = weakref.ref(trainable[-1]) if trainable else session.parameter
     session.obstacle = obstacles.of_dataloader(session.args, dataloader, loader, model)
     if session.obstacle is None:
         _follow_draws(session, trainer, dataloader, loader)
     # Only a resume suffers, so only a resume warns; but who is strict wants to know before the training.
     if session.args.exact_resume == "strict":
-        pipeline = session.states.pipeline
-        pipeline.state_dict()  # which finds what cannot be stored
-        for obstacle in filter(None, [session.obstacle, *pipeline.find_faults()]):
+        session.states.get()  # which finds what cannot be stored
+        for obstacle in filter(None, [session.obstacle, *session.states.find_faults()]):
             report_inexact("strict", f"A resume of this run cannot be bit-exact: {obstacle}.")
-        if (doubt := pipeline.unsearched) is not None:
+        if (doubt := session.states.unsearched) is not None:
             report_inexact("strict", f"Whether a resume of this run is bit-exact cannot be told: {doubt}.")
 
 
 def _follow_draws(session, trainer, dataloader: Any, loader: DataLoader) -> None:
-    traits = LoaderTraits.of(session.args, dataloader, loader)
+    has_digests = session.awaits_load or _may_save(session, trainer)
+    traits = LoaderTraits.of(session.args, dataloader, loader, has_digests)
     loader_hooks.follow_draws(loader, session, session.gate)
-    if traits.is_iterable and traits.draws_in_process:
-        loader_hooks.follow_skipping(loader, session)
+    if traits.draws_in_process:
+        loader_hooks.follow_batches(loader, session)
+    session.batch_check.unchecked = unchecked_fields(map(loader_hooks.original, (loader.dataset, loader.collate_fn)))
     session.attached, session.eval_dataset = weakref.ref(loader), refer_to(trainer.eval_dataset)
-    session.states = RNGStates(PipelineState(partial(_find_roots, session)), session.args)
+    session.states = _make_states(session, PipelineState(partial(_find_roots, session)))
     session.recorder = session.driver = Recorder(traits, session.states, session.gate, session.args.exact_resume)
+    session.batch_check.read_workers = session.recorder.read_digest
+
+
+def _make_states(session, pipeline: PipelineState) -> RNGStates:
+    return RNGStates(pipeline, session.args, owned.OwnedState(partial(owned.find_roots, session.trainer), pipeline))
+
+
+def _find_model(trainer: weakref.ref) -> torch.nn.Module | None:
+    return None if (trainer := trainer()) is None else trainer.model
+
+
+def _may_save(session, trainer) -> bool:
+    """Whether a checkpoint may be written, as far as can be told: callbacks of users may ask for one."""
+    has_callbacks = any(
+        not type(callback).__module__.startswith("transformers.") for callback in trainer.callback_handler.callbacks
+    )
+    return has_callbacks or trainer.args.save_strategy != SaveStrategy.NO or session.handles_sigterm
 
 
 def _find_roots(session) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from . import resuming
+from . import loader_hooks, resuming
 from .worker_process import fetch
 
 
@@ -30,6 +30,7 @@ _END = object()
 def begin_epoch(session, dataloader: Any, epoch: int, num_skipped: int) -> Any:
     """As [`ExactResume.begin_epoch`]."""
     session.progress.begin_epoch(epoch, num_skipped)
+    session.batch_check.begin_epoch(epoch)
     if session.replayer is not None and session.replayer.is_epoch_done:
         # The checkpoint was taken when no batch was left to train on, but what ends an epoch is still to come.
         session.replayer.restore_step_state()
@@ -62,6 +63,7 @@ def _count(session, iterator: Iterator) -> Iterator:
 
 
 def _follow(session, iterator: Iterator) -> Iterator:
+    check, num_draws = session.batch_check, session.recorder.traits.num_draws
     while True:
         session.driver.before_pull()
         session.gate.is_open = True
@@ -75,6 +77,13 @@ def _follow(session, iterator: Iterator) -> Iterator:
             return
         if session.is_unreported:
             resuming.report_missing(session)
+        first = session.progress.num_pulled * num_draws
+        if check.expected:
+            resuming.report_difference(session)
+        if session.step_check.awaits_batch:
+            session.step_check.add_batch(check.epoch, first, check.digest(first))
+        for index in range(first, first + num_draws):
+            check.batches.pop(index, None)
         session.progress.num_pulled += 1
         yield batch
 
@@ -84,4 +93,5 @@ def rehearse(session, indices: Any) -> None:
     loader, traits = session.loader(), session.recorder.traits
     if traits.draws_in_process and not traits.is_iterable:  # whose collate function has the samples
         is_batch = loader.batch_sampler is not None
-        session.states.rehearse(partial(fetch, loader.dataset, loader.collate_fn, indices, is_batch))
+        collate_fn = loader_hooks.original(loader.collate_fn)
+        session.states.rehearse(partial(fetch, loader.dataset, collate_fn, indices, is_batch))

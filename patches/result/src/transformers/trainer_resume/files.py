@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from ..utils import check_torch_load_is_safe
-from .errors import report_inexact
+from .errors import logger, report_inexact
 from .generators import check_rng_state
 
 
@@ -39,6 +39,30 @@ def after_on_save(path: str) -> str:
     The file in which a checkpoint has the RNG states that followed the callbacks of `on_save`, if these have drawn.
     """
     return path.removesuffix(".pth") + "_after_on_save.pth"
+
+
+def next_steps_file(path: str) -> str:
+    """The file in which a checkpoint has digests of the update steps that followed."""
+    return path.removesuffix(".pth") + "_next_steps.pth"
+
+
+def save_next_steps(path: str, stored: dict[str, Any]) -> None:
+    """Write that file, at once or not at all."""
+    temporary = f"{next_steps_file(path)}.tmp"
+    torch.save(add_checksum(stored), temporary)
+    os.replace(temporary, next_steps_file(path))
+
+
+def load_next_steps(path: str) -> dict[str, Any] | None:
+    """What is in that file; `None` if there is none, or if it is damaged, after a warning."""
+    if not os.path.isfile(path := next_steps_file(path)):
+        return None
+    try:
+        stored = check_checksum(_load(path))
+    except Exception:  # whatever unpickling a damaged file leads to
+        logger.warning_once(f"{path} is damaged, and the steps after the checkpoint are not compared with it.")
+        return None
+    return {name: value for name, value in stored.items() if name != CHECKSUM}
 
 
 def load_rng_file(path: str, mode: str) -> dict[str, Any] | None:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 
 from ..training_args import ParallelMode
+from .owned import OwnedState
 from .pipeline import PipelineState
 
 
@@ -38,15 +39,18 @@ _get_bit_generator = getattr(np.random, "get_bit_generator", lambda: None)  # si
 
 class RNGStates:
     """
-    The RNG states of a process: of its global generators, of the device that trains, and of the data pipeline.
+    The RNG states of a process: of its global generators, of the device that trains, of the data pipeline, and of what
+    else owns some.
 
     Args:
         pipeline ([`PipelineState`]): The generators and other state that the data pipeline owns.
         args ([`TrainingArguments`], *optional*): The arguments of the run; a worker process has no device.
+        owned ([`OwnedState`], *optional*): The generators of the model, the trainer and its callbacks.
     """
 
-    def __init__(self, pipeline: PipelineState, args=None):
+    def __init__(self, pipeline: PipelineState, args=None, owned: OwnedState | None = None):
         self.pipeline = pipeline
+        self.owned = OwnedState(dict, pipeline) if owned is None else owned
         self._device_type = self._get_device = None
         if args is not None:
             device, all_devices = training_device(args)
@@ -59,13 +63,15 @@ class RNGStates:
     def get(self) -> dict[str, Any]:
         """
         Return a copy of the states, under the keys and in the form that `Trainer._save_rng_state` writes; those of the
-        pipeline are under `"pipeline"`, if it has any.
+        pipeline are under `"pipeline"`, if it has any, and so are those of `owned`.
         """
         state = {"python": random.getstate(), "numpy": self._get_numpy(), "cpu": torch.get_rng_state()}
         if self._get_device is not None:
             state[self._device_type] = self._get_device()
-        if self.pipeline.has_states and (pipeline := self.pipeline.state_dict()):
+        if (self.pipeline.has_states or self.pipeline.missing) and (pipeline := self.pipeline.state_dict()):
             state["pipeline"] = pipeline
+        if self.owned.has_states and (owned := self.owned.state_dict()):
+            state["owned"] = owned
         return state
 
     def set(self, state: dict[str, Any]) -> None:
@@ -73,9 +79,23 @@ class RNGStates:
         random.setstate(state["python"])
         np.random.set_state(state["numpy"])
         torch.set_rng_state(state["cpu"])
-        for device_type in state.keys() - {*_HOST, "pipeline"}:
+        for device_type in state.keys() - {*_HOST, "pipeline", "owned"}:
             _set_device(device_type, state[device_type])
+        self.set_objects(state)
+
+    def set_objects(self, state: dict[str, Any]) -> None:
+        """Of `state`, set that of the pipeline and of what else owns some."""
         self.pipeline.load_state_dict(state.get("pipeline", {}))
+        self.owned.load_state_dict(state.get("owned", {}))
+
+    @property
+    def unsearched(self) -> str | None:
+        """Where a search for generators ended early, as a sentence."""
+        return self.pipeline.unsearched or self.owned.unsearched
+
+    def find_faults(self) -> list[str]:
+        """As [`PipelineState.find_faults`], of both."""
+        return [*self.pipeline.find_faults(), *self.owned.find_faults()]
 
     def rehearse(self, use_pipeline: Callable[[], Any]) -> None:
         """

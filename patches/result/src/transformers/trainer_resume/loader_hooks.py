@@ -17,20 +17,31 @@ is here, and [`take_off`] undoes it.
 """
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, get_worker_info
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    DistributedSampler,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    get_worker_info,
+)
 
+from ..trainer_pt_utils import DistributedLengthGroupedSampler, LengthGroupedSampler
 from ..utils import is_accelerate_available
 from .worker_process import IterableWorker, Worker
 
 
 if is_accelerate_available():
-    from accelerate.data_loader import DataLoaderDispatcher
+    from accelerate.data_loader import BatchSamplerShard, DataLoaderDispatcher, SeedableRandomSampler
+else:
+    BatchSamplerShard = SeedableRandomSampler = None  # of which nothing is
 
 
 class Gate:
@@ -57,6 +68,9 @@ class Proxy:
 
     def __len__(self):
         return len(self.original)
+
+    def __bool__(self):
+        return bool(self.original)
 
     def __getattr__(self, name):
         if name == "original":  # not there yet while unpickling
@@ -104,35 +118,50 @@ class IndexSampler(Proxy):
                 return
             if self.session.states.pipeline.missing:
                 self.session.rehearse_batch(indices)
+            self.session.batch_check.index = index
             yield self.session.driver.after_draw(index, indices)
 
     def _skip(self, iterator: Iterator, num_batches: int) -> Iterator:
-        sampler = self.original
+        sampler, driver = self.original, self.session.driver
         if type(sampler) is not BatchSampler:
-            _advance(iterator, num_batches)
+            driver.skip_draws(itertools.islice(iterator, num_batches))
             return iterator
         # It makes batches of consecutive indices, which need not be made to be skipped.
         indices = iter(sampler.sampler)
-        _advance(indices, num_batches * sampler.batch_size)
+        driver.skip_draws(itertools.islice(indices, num_batches * sampler.batch_size))
         return iter(BatchSampler(indices, sampler.batch_size, sampler.drop_last))
 
 
-def _advance(iterator: Iterator, number: int) -> None:
-    deque(itertools.islice(iterator, number), maxlen=0)
+# These draw their permutation, or the seed of a generator of their own, before their first index.
+_DRAWING_AT_ONCE = {RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler, DistributedSampler}
+_DRAWING_AT_ONCE |= {SeedableRandomSampler, LengthGroupedSampler, DistributedLengthGroupedSampler}
 
 
-class SkippingCollate:
-    """The `collate_fn` of an iterable dataset in the main process: it does not collate what a resume throws away."""
+def draws_at_once(loader: DataLoader) -> bool:
+    """Whether all random numbers for the indices of an epoch are known to be drawn before the first of them."""
+    sampler = original(getattr(loader, sampler_name(loader)))
+    while type(sampler) in (BatchSampler, BatchSamplerShard):
+        sampler = sampler.sampler if type(sampler) is BatchSampler else sampler.batch_sampler
+    return type(sampler) in _DRAWING_AT_ONCE
 
-    def __init__(self, original: Callable, session):
-        self.original = original
-        self.session = session
+
+class Collate(Proxy):
+    """
+    Stands in for the `collate_fn` of a dataloader without workers: it keeps each batch until the training loop has it,
+    and of an iterable dataset does not collate what a resume throws away.
+    """
 
     def __call__(self, samples):
-        if self.session.driver.is_skipping:
+        original, session = self.original, self.session
+        if not session.gate.is_open:
+            return original(samples)
+        if session.driver.is_skipping:
             return torch.empty(len(samples) if isinstance(samples, list) else 1)
-        self.session.states.rehearse(partial(self.original, samples))
-        return self.original(samples)
+        if session.recorder.traits.is_iterable:  # else it was there before the samples
+            session.states.rehearse(partial(original, samples))
+        batch = original(samples)
+        session.batch_check.keep(batch)
+        return batch
 
 
 class WorkerInit:
@@ -161,7 +190,7 @@ class WorkerCollate:
             return self.original(samples)
         self.worker.before_batch(samples)
         batch = self.original(samples)
-        self.worker.after_batch()
+        self.worker.after_batch(batch)
         return batch
 
 
@@ -172,7 +201,7 @@ class WorkerDataset(Proxy):
         return iter(self.original) if self.worker.id is None else self.worker.iterate(self.original)
 
 
-_STAND_INS = {IndexSampler, SkippingCollate, WorkerInit, WorkerCollate, WorkerDataset}
+_STAND_INS = {IndexSampler, Collate, WorkerInit, WorkerCollate, WorkerDataset}
 _HOOKED = ("sampler", "batch_sampler", "dataset", "collate_fn", "worker_init_fn")
 
 
@@ -216,9 +245,9 @@ def follow_draws(loader: DataLoader, session, gate: Gate) -> None:
     replace(loader, name, IndexSampler(getattr(loader, name), session=session, gate=gate))
 
 
-def follow_skipping(loader: DataLoader, session) -> None:
-    """Do not collate the batches of an iterable dataset that `session` skips."""
-    replace(loader, "collate_fn", SkippingCollate(original(loader.collate_fn), session))
+def follow_batches(loader: DataLoader, session) -> None:
+    """Show the batches that `loader` makes in this process to `session`, by [`Collate`]."""
+    replace(loader, "collate_fn", Collate(original(loader.collate_fn), session=session))
 
 
 def follow_workers(loader: DataLoader, worker: Worker) -> None:

@@ -20,8 +20,10 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
+from ..optimization import GreedyLR
 from ..trainer_utils import has_length
 from . import loader_hooks
+from .callbacks import Caller, handles
 from .position import Phase, Position, Progress
 from .record import FORMAT_VERSION, OLDEST_FORMAT_VERSION, Record, RunShape
 
@@ -79,6 +81,45 @@ def of_moment(args, progress: Progress, awaits_load: bool, is_replaying: bool) -
     if progress.phase.is_outside_of_epochs and num_left_over > 0 and progress.num_pulled < progress.steps_in_epoch:
         return f"{num_left_over} batches were left over for the next update step, and their gradients are not kept"
     return None
+
+
+def of_caller(session, trainer, caller: Caller) -> str | None:
+    """
+    Why what follows where a callback takes a checkpoint cannot be done by a resume.
+
+    Args:
+        session ([`ExactResume`]): What has been recorded.
+        trainer ([`Trainer`]): The trainer.
+        caller ([`Caller`]): The callback.
+    """
+    phase, control, event = session.progress.phase, trainer.control, caller.event
+    if session.has_ended:
+        return "the training was over, and what follows it was partly done"
+    if phase is Phase.IN_STEP:
+        parameter, version = session.parameter(), session.step_start.parameter_version
+        if event == "on_optimizer_step" or (parameter is not None and parameter._version != version):
+            return "the parameters were changed already since the update step began, which was not over"
+    if phase.event is not None or phase is Phase.IN_STEP:
+        return None  # all of it is done again
+    if caller.is_evaluating:
+        # Of an evaluation that is over, what follows may depend on its metrics.
+        if event not in (None, "on_evaluate") or control.should_evaluate or _needs_metrics(trainer):
+            return "an evaluation was not over"
+    elif event in (None, "on_save"):
+        return None
+    elif event != "on_log":
+        return f"callbacks were not expected to take one in `{event}`"
+    if event is not None and any(handles(callback, event) for callback in caller.following):
+        return f"further callbacks of `{event}` were yet to be called"
+    if phase is Phase.BETWEEN_EPOCHS and (control.should_evaluate or control.should_save):
+        return f"what follows `{event or 'on_evaluate'}` at the end of an epoch was yet to be done"
+    return None
+
+
+def _needs_metrics(trainer) -> bool:
+    if trainer.args.metric_for_best_model is not None or trainer.hp_search_backend is not None:
+        return True
+    return isinstance(trainer.lr_scheduler, (torch.optim.lr_scheduler.ReduceLROnPlateau, GreedyLR))
 
 
 def of_file(path: str, stored: Record | None, shape: RunShape, process: int, step: int) -> str | None:

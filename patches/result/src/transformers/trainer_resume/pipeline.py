@@ -14,50 +14,20 @@
 """
 The state that the objects of a data pipeline keep for themselves: the datasets, transforms, collators and samplers.
 
-Random number generators that such an object owns are found by looking through its attributes, and so are objects with
-the methods `state_dict` and `load_state_dict`. These two methods are how a pipeline can keep any other state: what
-`state_dict` returns (tensors, NumPy arrays, numbers, strings, and containers of these) is stored in every checkpoint,
-and `load_state_dict` is called with it before training resumes.
+Random number generators that such an object owns or uses are found by looking through its attributes and its code, and
+so are objects with the methods `state_dict` and `load_state_dict`, and the buffers of modules that are transforms.
+These two methods are how a pipeline can keep any other state: what `state_dict` returns (tensors, NumPy arrays,
+numbers, strings, and containers of these) is stored in every checkpoint, and `load_state_dict` is called with it
+before training resumes.
 """
 
-import random
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from .search import MAX_OBJECTS, find_states
-from .storable import MAX_STATE_SIZE, from_storable, size_of, to_storable
-
-
-def _to_lists(state: Any) -> Any:
-    """Replace the arrays, of which not every type is safe to load."""
-    if isinstance(state, dict):
-        return {name: _to_lists(value) for name, value in state.items()}
-    return state.tolist() if isinstance(state, np.ndarray) else state
-
-
-# Each with how to read and to write the state. A subclass of `random.Random` may draw when it is asked in its own way.
-_GENERATORS = {
-    "torch.Generator": (
-        lambda generator: (str(generator.device), generator.get_state()),
-        lambda generator, state: generator.set_state(state[1]),
-    ),
-    "numpy.random.Generator": (
-        lambda generator: _to_lists(generator.bit_generator.state),
-        lambda generator, state: setattr(generator.bit_generator, "state", state),
-    ),
-    "numpy.random.BitGenerator": (
-        lambda generator: _to_lists(generator.state),
-        lambda generator, state: setattr(generator, "state", state),
-    ),
-    "numpy.random.RandomState": (
-        lambda generator: _to_lists(generator.get_state(legacy=False)),
-        lambda generator, state: generator.set_state(state),
-    ),
-    "random.Random": (random.Random.getstate, random.Random.setstate),
-}
+from . import buffers
+from .search import MAX_OBJECTS, MAX_SECONDS, find_states
+from .states import UNSTORABLE, describe, get_state, set_state
 
 
 class PipelineState:
@@ -72,10 +42,12 @@ class PipelineState:
 
     def __init__(self, find_roots: Callable[[], dict[str, Any]] = dict):
         self._find_roots = find_roots
-        self.faults: dict[str, str] = {}  # by path, what is wrong with a state, as a sentence
+        self.faults: dict[str, str] = {}  # by path, what is wrong with a state that was to be set, as a sentence
+        self._unstorable: dict[str, str] = {}  # the same of those that could not be stored when last they were taken
         self.unsearched: str | None = None  # where the search for generators ended early, as a sentence
         self.missing: dict[str, Any] = {}  # by path, the states of a checkpoint that nothing here has taken
         self._entries: dict[str, tuple[str, Callable[[], Any]]] = {}  # kind and reference, by path
+        self._versions: dict[str, Any] = {}  # by path, what tells whether buffers changed since they were found
         self.has_states = False
         self.refresh()
 
@@ -85,53 +57,55 @@ class PipelineState:
         """
         states, end = find_states(self._find_roots())
         self._entries = {path: (kind, refer_to(value)) for path, (kind, value) in states.items()}
+        for path, (kind, value) in states.items():
+            if kind == buffers.KIND and path not in self._versions:
+                self._versions[path] = buffers.versions_of(value)
         self.has_states = bool(self._entries)
-        self.unsearched = (
-            None if end is None else f"`{end[:100]}` and more was not searched, after {MAX_OBJECTS} objects"
-        )
+        self.unsearched = None
+        if end is not None:
+            bound = f"{MAX_OBJECTS} objects or {MAX_SECONDS} seconds"
+            self.unsearched = f"`{end[:100]}` and more was not searched, after {bound}"
+
+    @property
+    def paths(self) -> list[str]:
+        """Where states were found."""
+        return list(self._entries)
 
     def state_dict(self) -> dict[str, tuple[str, Any]]:
-        """The kind and a copy of the state of every generator and stateful object, by path."""
-        states = {}
+        """
+        The kind and a copy of the state of every generator and stateful object, by path, with what is `missing`; or
+        why there is none, as what cannot be stored at one time may be stored at another.
+        """
+        states = dict(self.missing)  # of a checkpoint, until something takes them
         for path, (kind, refer) in self._entries.items():
-            if path not in self.faults and (value := refer()) is not None:
-                try:
-                    states[path] = (kind, self._get(kind, value))
-                except Exception as error:  # whatever users' methods raise
-                    cause = " ".join(f"{type(error).__name__}: {error}".split())
-                    self.faults[path] = f"`{path}.state_dict()` cannot be stored ({cause[:200]})"
+            if (value := refer()) is None:
+                continue
+            try:
+                states[path] = (kind, get_state(kind, value))
+                self._unstorable.pop(path, None)
+            except Exception as error:  # whatever users' methods raise
+                if kind == buffers.KIND and buffers.versions_of(value) == self._versions[path] is not None:
+                    continue  # constants, which the next run makes as this one did
+                method = ".state_dict()" if kind == "state_dict" else ""
+                self._unstorable[path] = f"`{path}{method}` cannot be stored ({describe(error)})"
+                states[path] = (UNSTORABLE, self._unstorable[path])
         return states
-
-    @staticmethod
-    def _get(kind: str, value: Any) -> Any:
-        if kind == "seed":
-            return value.initial_seed
-        if kind != "state_dict":
-            return _GENERATORS[kind][0](value)
-        state = to_storable(value.state_dict())
-        if size_of(state) > MAX_STATE_SIZE:  # which is taken for every batch
-            raise ValueError(f"it has {size_of(state)} bytes, and {MAX_STATE_SIZE} are the most")
-        return state
 
     def load_state_dict(self, state_dict: dict[str, tuple[str, Any]]) -> None:
         """Set the states that `state_dict` returned. Those that nothing here takes are `missing` afterwards."""
         self.missing = {}
         for path, (kind, state) in state_dict.items():
+            if kind == UNSTORABLE:
+                self.faults[path] = state
+                continue
             if self._find_mismatch(path, kind, state) is not None:
                 self.missing[path] = (kind, state)
                 continue
-            value = self._entries[path][1]()
-            self.faults.pop(path, None)
             try:
-                if kind == "seed":
-                    value.initial_seed = state
-                elif kind == "state_dict":
-                    value.load_state_dict(from_storable(state))
-                else:
-                    _GENERATORS[kind][1](value, state)
+                set_state(kind, self._entries[path][1](), state)
             except Exception as error:  # whatever users' methods raise
-                cause = " ".join(f"{type(error).__name__}: {error}".split())
-                self.faults[path] = f"`{path}.load_state_dict()` failed ({cause[:200]})"
+                method = ".load_state_dict()` failed" if kind == "state_dict" else "` could not be set"
+                self.faults[path] = f"`{path}{method} ({describe(error)})"
 
     def _find_mismatch(self, path: str, kind: str, state: Any) -> str | None:
         entry_kind, refer = self._entries.get(path, (None, None))
@@ -140,7 +114,7 @@ class PipelineState:
         if entry_kind != kind:
             return f"`{path}` was a `{kind}` and is a `{entry_kind}`"
         if kind.startswith("numpy."):
-            current = self._get(entry_kind, refer())["bit_generator"]
+            current = get_state(entry_kind, refer())["bit_generator"]
             if current != state["bit_generator"]:
                 return f"`{path}` drew from a `{state['bit_generator']}` and draws from a `{current}`"
         return None
@@ -148,7 +122,7 @@ class PipelineState:
     def find_faults(self) -> list[str]:
         """What is wrong with states of the pipeline, and with those of a checkpoint that nothing has taken."""
         mismatches = (self._find_mismatch(path, *entry) for path, entry in self.missing.items())
-        return [*self.faults.values(), *filter(None, mismatches)]
+        return [*dict.fromkeys((*self.faults.values(), *self._unstorable.values(), *filter(None, mismatches)))]
 
 
 def refer_to(value: Any) -> Callable[[], Any]:

@@ -62,7 +62,8 @@ class Position:
         num_batches_consumed (`int`): The number of its batches that were trained on.
         has_begun (`bool`): Whether it continues the epoch.
         is_done (`bool`): Whether nothing of it is left to train on, and only its end to come.
-        event (`str`, *optional*): The event whose callbacks were running, and have to be called again.
+        event (`str`, *optional*): The event whose callbacks were running, and have to be called again, but for those
+            of "on_log" and "on_evaluate", which only precede what is left to do of the end of a step.
     """
 
     epoch: int
@@ -74,6 +75,11 @@ class Position:
     @property
     def is_within_epoch(self) -> bool:
         return self.has_begun and not self.is_done
+
+    @property
+    def is_at_step_end(self) -> bool:
+        """Whether something of the end of a step is left to do."""
+        return self.event in ("on_step_end", "on_log", "on_evaluate")
 
 
 @dataclass

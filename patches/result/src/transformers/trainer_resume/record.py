@@ -103,8 +103,28 @@ class Sums(NamedTuple):
         trainer.state.num_input_tokens_seen = self.num_input_tokens_seen
 
 
+class NextSteps(NamedTuple):
+    """
+    What followed a checkpoint, as a file has it.
+
+    Args:
+        save (`str`): The identifier of the save.
+        step (`int`): The global step of the checkpoint.
+        results (`dict[int, dict]`): Digests of what some update steps came to, by the global step at their end.
+        batches (`dict`): The digest of the first batch, by epoch and index, if none was fetched ahead.
+    """
+
+    save: str
+    step: int
+    results: dict[int, dict[str, list]]
+    batches: dict[tuple[int, int], dict[str, list]]
+
+
 class StepStart:
     """What was so when the last update step began, for a checkpoint that is taken within it."""
+
+    num_logs = 0  # of the entries of `log_history`
+    parameter_version: int | None = None  # of a parameter, which the optimizer counts up
 
     def __init__(self):
         self.num_pulled = 0
@@ -120,6 +140,9 @@ class StepStart:
             self._tr_loss = trainer._tr_loss.clone()
         self.sums = Sums.of(trainer, session.initial_loss_step, self._tr_loss.copy_(trainer._tr_loss))
         self.eval_dataloaders = session.eval_dataloaders
+        self.num_logs = len(trainer.state.log_history)
+        parameter = session.parameter()
+        self.parameter_version = None if parameter is None else parameter._version
 
 
 @dataclass
@@ -135,6 +158,7 @@ class Moments:
         index_batches (`dict[int, Any]`): What the sampler drew for these, by index.
         last_indices (`Any`, *optional*): What it drew last, of this epoch or the one before.
         draws_base_seed (`bool`): Whether worker processes were started with the epoch, which draws their seed.
+        index_digests (`dict[int, int]`): Digests of all that was drawn up to these indices, of -1 if nothing was.
     """
 
     num_drawn: int = 0
@@ -143,6 +167,7 @@ class Moments:
     index_batches: dict[int, Any] = field(default_factory=dict)
     last_indices: Any = None
     draws_base_seed: bool = False
+    index_digests: dict[int, int | None] = field(default_factory=lambda: {-1: 0})
 
     def to_dict(self, first: int, num_drawn: int, is_within_epoch: bool) -> dict[str, Any]:
         """
@@ -166,12 +191,13 @@ class Moments:
             },
             "last_indices": torch.tensor(self.last_indices) if _are_integers(self.last_indices) else None,
             "draws_base_seed": self.draws_base_seed,
+            "index_digest": self.index_digests.get(first - 1) if is_within_epoch else None,
             "epoch_start": pack_rng_state(self.epoch_start) if is_within_epoch else None,
             "fetch_states": {index: pack_rng_state(state) for index, state in states.items() if is_within_epoch},
         }
 
     @classmethod
-    def from_dict(cls, stored: dict[str, Any], is_within_epoch: bool) -> "Moments":
+    def from_dict(cls, stored: dict[str, Any], first: int, is_within_epoch: bool) -> "Moments":
         last_indices = stored.get("last_indices")
         last_indices = None if last_indices is None else last_indices.tolist()
         if not is_within_epoch:
@@ -183,6 +209,7 @@ class Moments:
             index_batches={index: indices.tolist() for index, indices in stored["index_batches"].items()},
             last_indices=last_indices,
             draws_base_seed=stored["draws_base_seed"],
+            index_digests={first - 1: stored.get("index_digest")},
         )
 
 
@@ -209,6 +236,12 @@ class Record:
         workers (`dict`, *optional*): What worker processes start from, as [`WorkerReports.read`] returns it.
         workers_if_stopped (`dict`, *optional*): The same, if the epoch is stopped by what ends the step of the
             checkpoint.
+        num_logs (`int`, *optional*): The number of entries that `log_history` had at the position, which may be less
+            than it has in the checkpoint.
+        stop (`str`, *optional*): What had stopped the training, "early_stopping" or "callback".
+        pending (`dict[str, bool]`): If some of the end of a step is left to do, the switches of the
+            [`TrainerControl`].
+        batch_digests (`dict[int, dict]`): The digests of batches that were fetched but not trained on, by index.
     """
 
     process: int
@@ -226,6 +259,10 @@ class Record:
     moments: dict[str, Any] | None = None
     workers: dict[str, Any] | None = None
     workers_if_stopped: dict[str, Any] | None = None
+    num_logs: int | None = None
+    stop: str | None = None
+    pending: dict[str, bool] = field(default_factory=dict)
+    batch_digests: dict[int, dict[str, list]] = field(default_factory=dict)
     version: int = FORMAT_VERSION
 
     def to_dict(self) -> dict[str, Any]:

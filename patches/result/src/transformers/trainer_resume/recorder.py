@@ -19,6 +19,7 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from . import loader_hooks
+from .batch_digest import Digest, digest_indices
 from .generators import RNGStates
 from .loader_hooks import Gate
 from .position import Position
@@ -40,6 +41,8 @@ class LoaderTraits:
         num_draws (`int`): The number of index batches that make a batch of this process.
         num_first (`int`): The number of batches that are kept to complete the last one.
         max_ahead (`int`): The number of index batches that the training may have pulled and not reported.
+        draws_late (`bool`): Whether its sampler may draw random numbers between the batches of an epoch.
+        has_digests (`bool`): Whether its workers have to report digests of their batches.
     """
 
     is_iterable: bool
@@ -48,9 +51,11 @@ class LoaderTraits:
     num_draws: int
     num_first: int
     max_ahead: int
+    draws_late: bool
+    has_digests: bool
 
     @classmethod
-    def of(cls, args, dataloader: Any, loader: DataLoader) -> "LoaderTraits":
+    def of(cls, args, dataloader: Any, loader: DataLoader, has_digests: bool) -> "LoaderTraits":
         is_iterable = isinstance(loader.dataset, IterableDataset)
         is_dispatched = loader_hooks.is_dispatched(args, dataloader)
         num_draws = 1
@@ -66,12 +71,19 @@ class LoaderTraits:
             num_first=num_draws if is_iterable and is_dispatched and not dataloader._drop_last else 0,
             # A worker's share of an update step and of the look-ahead adds to what it prefetches.
             max_ahead=(args.gradient_accumulation_steps + 1) * max(num_draws, 1),
+            draws_late=not is_iterable and not loader_hooks.draws_at_once(loader),
+            has_digests=has_digests,
         )
 
     @property
     def draws_in_process(self) -> bool:
         """Whether the main process fetches the batches."""
         return self.num_workers == 0
+
+    @property
+    def has_states(self) -> bool:
+        """Whether the states of its workers are needed, which may read an iterable dataset again from its start."""
+        return not self.is_iterable or self.has_persistent_workers
 
 
 class Recorder:
@@ -136,7 +148,7 @@ class Recorder:
             `bool`: Whether these start from the states of others.
         """
         traits = self.traits
-        if traits.num_workers == 0 or (traits.is_iterable and not traits.has_persistent_workers):
+        if traits.num_workers == 0 or not (traits.has_states or traits.has_digests):
             return False
         if traits.has_persistent_workers and is_same_loader:
             self.workers.next_epoch(self.moments.num_drawn)
@@ -159,6 +171,7 @@ class Recorder:
             self.mode,
             loader_hooks.original(loader.collate_fn),
             loader.batch_sampler is not None,
+            traits.has_digests,
         )
         loader_hooks.follow_workers(loader, worker)
         return start is not None
@@ -169,6 +182,7 @@ class Recorder:
         first = num_pulled * self.traits.num_draws
         for index in range(self._first_kept, first):
             self.moments.index_batches.pop(index, None)
+            self.moments.index_digests.pop(index - 1, None)
             if index > 0:
                 self.moments.fetch_states.pop(index, None)
         self._first_kept = first
@@ -194,7 +208,8 @@ class Recorder:
         """Called before the sampler draws the indices of a batch."""
         if index > 0 and is_power_of_two(index):
             self.states.pipeline.refresh()
-        if index == 0 or (self.traits.num_workers == 0 and index >= self._first_kept):
+        is_kept = index >= self._first_kept and (self.traits.num_workers == 0 or self.traits.draws_late)
+        if index == 0 or is_kept:
             # Making the iterator drew a base seed, so what was current before is so no more.
             is_current = index > 0 and self._state is not None
             self.moments.fetch_states[index] = self._state if is_current else self.states.get()
@@ -204,12 +219,18 @@ class Recorder:
         """Called when the sampler has drawn the indices of a batch; returns those to use."""
         self.moments.num_drawn = max(self.moments.num_drawn, index + 1)
         if not self.traits.is_iterable:
+            digests = self.moments.index_digests
+            digests[index] = digest_indices(indices, digests.get(index - 1))
             self.moments.last_indices = indices
             if index >= self._first_kept:
                 self.moments.index_batches[index] = indices
         return indices
 
     # Checkpoints
+
+    def read_digest(self, index: int) -> Digest | None:
+        """The digest of a batch, if a worker has reported it."""
+        return None if self.workers is None else self.workers.read_digest(index)
 
     def read_workers(self, num_batches: int | None = None) -> dict[str, Any] | None:
         """What workers start from that continue those of this epoch: after `num_batches` batches, or at its end."""
@@ -232,11 +253,11 @@ class Recorder:
         if position.is_done and self.worker_start_if_stopped is not None:
             workers = self.worker_start_if_stopped
         workers_if_stopped = self.worker_start_if_stopped
-        if self.workers is not None:
+        if self.workers is not None and self.traits.has_states:
             workers = self.read_workers(position.num_batches_consumed if position.is_within_epoch else None)
             if workers is None:
                 return None
-            if position.event == "on_step_end" and self.traits.has_persistent_workers:
+            if position.is_at_step_end and self.traits.has_persistent_workers:
                 # If the epoch is stopped, they have served what was drawn ahead, too; a stream is not read to its end.
                 workers_if_stopped = None if self.traits.is_iterable else self.read_workers()
         first = position.num_batches_consumed * self.traits.num_draws

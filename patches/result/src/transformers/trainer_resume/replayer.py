@@ -13,6 +13,7 @@
 # limitations under the License.
 """What a resume does with a checkpoint: it restores the moments in their order, up to and with S."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,8 +23,9 @@ from tqdm.auto import tqdm
 
 from ..utils import is_datasets_available
 from . import loader_hooks
+from .batch_digest import digest_indices
 from .errors import report_inexact
-from .generators import RNGStates
+from .generators import RNGStates, is_same_rng_state
 from .position import Position
 from .recorder import Recorder
 from .worker_process import is_power_of_two
@@ -31,6 +33,9 @@ from .worker_process import is_power_of_two
 
 if is_datasets_available():
     import datasets
+
+
+_MAX_DRAWN = 2**16  # of which a list is made at once
 
 
 class Replayer:
@@ -68,6 +73,7 @@ class Replayer:
         self.num_draws_skipped = 0  # index batches that are skipped
         self.is_skipping = False  # whether the next batch of an iterable dataset is one to skip
         self._num_skipped = 0  # batches of an iterable dataset that have to be read again
+        self.has_differed = False  # whether its sampler did not repeat what it drew
         self.whole_dataset = None  # while the dataloader has one that begins later
         self._repeats_epoch_start = True
 
@@ -138,6 +144,26 @@ class Replayer:
     def before_pull(self) -> None:
         """Called before the training loop waits for a batch."""
 
+    def skip_draws(self, draws: Iterator) -> None:
+        """Have the sampler draw what was trained on, indices or batches of them, and see whether it is the same."""
+        digest = digest_indices(next(draws, ()), 0)
+        state = self.states.get()
+        while drawn := list(itertools.islice(draws, _MAX_DRAWN)):
+            digest = digest_indices(drawn, digest)
+        expected = self.recorder.moments.index_digests.get(self.num_draws_skipped - 1)
+        # One that draws random numbers in between may draw others here, as long as it keeps none of them.
+        if expected is not None and digest != expected and is_same_rng_state(state, self.states.get()):
+            self._report_sampler()
+
+    def _report_sampler(self) -> None:
+        self.has_differed = True
+        report_inexact(
+            self.args.exact_resume,
+            "The resume is not bit-exact: the sampler did not repeat the indices that were drawn before the"
+            " checkpoint, as if it kept some for later, or counted the epochs; let it have a `state_dict` and a"
+            " `load_state_dict`.",
+        )
+
     def before_draw(self, index: int) -> None:
         """Called before the sampler draws the indices of a batch: restores F, or S and then is done."""
         moments, traits = self.recorder.moments, self.recorder.traits
@@ -156,14 +182,11 @@ class Replayer:
         stored = self.recorder.moments.index_batches.get(index)
         if stored is None:
             return self.recorder.after_draw(index, indices)
-        # Ahead of workers, a sampler draws from the RNG of this process in between what the training draws.
-        if indices != stored and self.recorder.traits.draws_in_process:
-            report_inexact(
-                self.args.exact_resume,
-                "The resume is not bit-exact: the sampler did not repeat the indices that were drawn before the"
-                " checkpoint, as if it kept some for later; let it have a `state_dict` and a `load_state_dict`.",
-            )
-        return stored
+        # An earlier version kept no F of those that were drawn ahead of workers.
+        has_state = index in self.recorder.moments.fetch_states or not self.recorder.traits.draws_late
+        if indices != stored and has_state:
+            self._report_sampler()
+        return self.recorder.after_draw(index, stored)
 
     def after_pull(self) -> None:
         """

@@ -23,9 +23,9 @@ from typing import Any
 from ..trainer_checkpoint_files import INCOMPLETE_NAME, find_changes
 from ..trainer_checkpoints import complete_part
 from ..utils import is_accelerate_available, logging
-from . import obstacles
+from . import obstacles, stopping
 from .errors import report_inexact
-from .files import after_on_save, load_rng_file, rng_file_name
+from .files import after_on_save, load_next_steps, load_rng_file, rng_file_name
 from .generators import unpack_host_state
 from .position import Position
 from .record import Moments, Record
@@ -46,8 +46,24 @@ def skip_hook() -> Callable:
     return skip_first_batches
 
 
-def load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tuple[int, int]:
+def begin(session, trainer, checkpoint: str | None, epoch: int, num_batches: int) -> tuple[int, int]:
     """As [`ExactResume.load`]."""
+    if checkpoint is None:
+        return epoch, num_batches
+    session.initial_loss_step = getattr(trainer, "_initial_global_step", 0)
+    epoch, num_batches = _load(session, trainer, checkpoint, epoch, num_batches)
+    session.awaits_load, session.progress.epoch = False, epoch - 1
+    session.checkpoint_to_begin = checkpoint if num_batches == 0 else None
+    if session.replayer is None:
+        session.repeat_logs()
+    if session.has_evaluated is False and trainer.args.eval_on_start:
+        session.checkpoint_to_begin = None
+        trainer._load_rng_state(checkpoint)  # for the evaluation, which comes next
+    return epoch, num_batches
+
+
+def _load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tuple[int, int]:
+    """Where to begin, with all that is restored there prepared."""
     mode, path = session.args.exact_resume, os.path.join(checkpoint, rng_file_name(session.args))
     rng_states = load_rng_file(path, mode) if os.path.isfile(path) else {}
     if rng_states is None:
@@ -65,12 +81,17 @@ def load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tup
         if obstacle is None:
             # No reason to do without the states that are right
             changes, doubt = find_changes(checkpoint, stored.save)
-            changes += _find_changes(session.args, path, stored)
+            changes += _find_changes(path, stored)
             session.resumed_from, session.known_faults = path, stored.faults
-            position = _position(trainer, stored.position)
-            begin = _begin(trainer, checkpoint, position, begin)
+            stopping.restore_patience(trainer)
+            changes.extend(filter(None, [stopping.find_difference(trainer, stored.stop)]))
+            session.states.owned.refresh()
+            changes += session.states.owned.find_unknown(rng_states.get("owned", {}))
+            has_ended = _has_ended(trainer, stored)
+            position = _position(stored.position, has_ended)
+            begin = _begin(session, trainer, checkpoint, position, begin, has_ended)
             _continue_sums(session, trainer, stored)
-            doubt = doubt or session.states.pipeline.unsearched
+            doubt = doubt or session.states.unsearched or stopping.find_doubt(stored.stop)
             obstacle = (
                 _find_mark(checkpoint)
                 or _find_replaced_hook()
@@ -80,6 +101,8 @@ def load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tup
             )
             if begin[1] == position.num_batches_consumed:
                 _prepare(session, trainer, checkpoint, position, stored, rng_states, is_exact=obstacle is None)
+                if obstacle is None and not changes:  # else that it is not exact is known
+                    _expect_batches(session, stored, rng_states.get("pipeline", {}))
     except Exception as error:  # whatever a damaged file leads to
         obstacle = f"{path} cannot be used ({type(error).__name__}: {error})"
     trainer.control.should_save = False  # which a callback may have restored, from within the save
@@ -90,13 +113,11 @@ def load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tup
     return begin
 
 
-def _find_changes(args, path: str, stored: Record) -> list[str]:
+def _find_changes(path: str, stored: Record) -> list[str]:
     """What keeps a resume from being exact, though all states that are there can be restored."""
     changes = list(stored.faults)
     if stored.is_drawn_after and not os.path.isfile(after_on_save(path)):
         changes.append(f"{after_on_save(path)}, with what the callbacks of `on_save` drew, is missing")
-    if stored.position.event == "on_train_begin" and args.eval_on_start:
-        changes.append(f"{path} was written before the evaluation on start")
     return changes
 
 
@@ -112,17 +133,23 @@ def _find_replaced_hook() -> str | None:
     return None
 
 
-def _position(trainer, stored: Position) -> Position:
+def _has_ended(trainer, stored: Record) -> bool:
+    return trainer.state.global_step >= trainer.state.max_steps or stopping.is_stopped(trainer, stored.stop)
+
+
+def _position(stored: Position, has_ended: bool) -> Position:
     """The stored position, at which nothing is left to train on after the last step."""
-    has_ended = trainer.state.global_step >= trainer.state.max_steps
     return replace(stored, is_done=stored.is_done or (has_ended and stored.has_begun))
 
 
-def _begin(trainer, checkpoint: str, position: Position, derived: tuple[int, int]) -> tuple[int, int]:
+def _begin(
+    session, trainer, checkpoint: str, position: Position, derived: tuple[int, int], has_ended: bool
+) -> tuple[int, int]:
     """Where to begin: at the stored position, unless the user wants the consumed batches again."""
+    session.has_evaluated = position.event != "on_train_begin"
     if trainer.args.ignore_data_skip and position.num_batches_consumed > 0 and not position.is_done:
         return derived
-    if trainer.state.global_step >= trainer.state.max_steps:
+    if has_ended:
         trainer.control.should_training_stop = True
         if not position.has_begun:
             trainer._load_rng_state(checkpoint)
@@ -142,41 +169,89 @@ def _prepare(
     session, trainer, checkpoint: str, position: Position, stored: Record, rng_states: dict[str, Any], is_exact: bool
 ) -> None:
     """Bring the recorder into the state that it had, and make a replayer for what is left to restore."""
-    recorder, pipeline = session.recorder if is_exact else None, rng_states.get("pipeline", {})
+    recorder = session.recorder if is_exact else None
+    _repeat_logs(session, trainer, stored)
     restore = partial(trainer._load_rng_state, checkpoint)
     if is_exact:
         session.is_unreported = True
         _load_recorder(recorder, stored)
-        if not position.is_within_epoch or position.event == "on_step_end":
-            session.states.pipeline.load_state_dict(pipeline)
+        if not position.is_within_epoch or position.is_at_step_end:
+            session.states.set_objects(rng_states)
+            session.buffers.load_state_dict(rng_states.get("buffers", {}))
         if position.is_within_epoch:
             moments = recorder.moments
             # The first step of an epoch begins before its iterator is made, which draws: there, F(0) is what follows.
             if moments.num_drawn == 0 and 0 in moments.fetch_states:
                 restore = partial(session.states.set, moments.fetch_states[0])
             else:
-                restore = partial(_restore_all, restore, session.states.pipeline, pipeline)
+                restore = partial(_restore_all, restore, session.states.set_objects, rng_states)
+            restore = partial(_restore_all, restore, session.buffers.load_state_dict, rng_states.get("buffers", {}))
+    else:
+        session.buffers.load_state_dict(rng_states.get("buffers", {}))
     if position.num_batches_consumed == 0 and not (is_exact and position.is_within_epoch):
         return  # an epoch begins
-    if is_exact or position.is_done or position.event == "on_step_end":
+    if is_exact or position.is_done or position.is_at_step_end:
         session.replayer = Replayer(session.args, position, recorder, session.states, restore, session.end_replay)
         session.driver = session.replayer if is_exact and position.is_within_epoch else session.recorder
 
 
-def _restore_all(restore: Callable[[], None], pipeline, state: dict[str, Any]) -> None:
+def _restore_all(restore: Callable[[], None], load: Callable[[dict], None], state: dict[str, Any]) -> None:
     restore()
-    pipeline.load_state_dict(state)
+    load(state)
+
+
+def _repeat_logs(session, trainer, stored: Record) -> None:
+    """What was logged after the position at which the resume begins is logged again, but not told again."""
+    session.pending, history = stored.pending, trainer.state.log_history
+    if stored.num_logs is not None and len(history) > stored.num_logs:
+        session.num_logs_to_repeat = len(history) - stored.num_logs
+        del history[stored.num_logs :]
 
 
 def _load_recorder(recorder, stored: Record) -> None:
     # Where nothing is left to do within the epoch, a checkpoint may still be taken there
     was_within_epoch = stored.position.is_within_epoch
-    recorder.moments = Moments.from_dict(stored.moments, was_within_epoch)
+    first = stored.position.num_batches_consumed * recorder.traits.num_draws
+    recorder.moments = Moments.from_dict(stored.moments, first, was_within_epoch)
     if stored.workers is not None and (was_within_epoch or recorder.traits.has_persistent_workers):
         recorder.worker_start = {**stored.workers, "last_indices": stored.moments.get("last_indices")}
         for state in stored.workers["states"]:
             unpack_host_state(state)  # better here than in a worker
     recorder.worker_start_if_stopped = stored.workers_if_stopped
+
+
+def _expect_batches(session, stored: Record, pipeline: dict[str, Any]) -> None:
+    expected = {(stored.position.epoch, index): digest for index, digest in stored.batch_digests.items()}
+    following = load_next_steps(session.resumed_from)
+    if following is not None and following["save"] == stored.save:  # else it is from before the step was written anew
+        session.step_check.expect(following["results"])
+        expected.update(following["batches"])
+    session.batch_check.expected, session.batch_check.known_states = expected, list(pipeline)
+
+
+def report_difference(session) -> None:
+    """Name a batch that is not what it was before the checkpoint."""
+    if (difference := session.batch_check.find_difference()) is None:
+        return
+    session.end_checks()
+    index, sentence = difference
+    paths = session.states.pipeline.paths
+    found = f"States were found in {_enumerate(paths)}" if paths else "No generator and no `state_dict` was found"
+    if new := [path for path in paths if path not in session.batch_check.known_states]:
+        found += f", and none were in {_enumerate(new)} at the checkpoint"
+    report_inexact(
+        session.args.exact_resume,
+        f"The resume is not bit-exact: batch {index // session.recorder.traits.num_draws} of epoch"
+        f" {session.progress.epoch} is not what it was when {session.resumed_from} was written. Of it, {sentence}."
+        f" {found}. What else a dataset, a transform, a collate function or a sampler keeps needs a `state_dict` and a"
+        " `load_state_dict`; a field that is never the same twice can be named in `unchecked_fields`, an attribute of"
+        " the dataset or of the collate function.",
+    )
+
+
+def _enumerate(paths: list[str]) -> str:
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    return ", ".join(f"`{path}`" for path in paths[:3]) + more
 
 
 def finish_step(session, trainer, log_save_evaluate: Callable[[], None]) -> None:
@@ -185,7 +260,13 @@ def finish_step(session, trainer, log_save_evaluate: Callable[[], None]) -> None
     # The iterator of the epoch is not made yet, and a checkpoint may be taken before
     session.progress.begin_epoch(position.epoch, position.num_batches_consumed)
     replayer.restore()
-    session.event("on_step_end", trainer)
+    session.repeat_logs()
+    if position.event == "on_step_end":
+        session.event("on_step_end", trainer)
+    else:
+        trainer.control.should_log = False
+        trainer.control.should_evaluate = session.pending["should_evaluate"]
+        trainer.control.should_save = session.pending["should_save"]
     log_save_evaluate()
     replayer.restore = partial(session.states.set, session.states.get())
     is_stopped = trainer.control.should_epoch_stop or trainer.control.should_training_stop
@@ -207,10 +288,11 @@ def finish_step(session, trainer, log_save_evaluate: Callable[[], None]) -> None
 
 
 def report_missing(session) -> None:
-    """Name the states of the pipeline that could not be restored."""
-    session.is_unreported, pipeline = False, session.states.pipeline
-    faults = [fault for fault in pipeline.find_faults() if fault not in session.known_faults]
-    pipeline.missing = {}
+    """Name the states that could not be restored."""
+    session.is_unreported, found = False, [*session.states.find_faults(), *session.buffers.faults]
+    faults = [fault for fault in found if fault not in session.known_faults]
+    for states in (session.states.pipeline, session.states.owned):
+        states.missing, states.faults = {}, {}
     if faults:
         cause = f"according to {session.resumed_from}, {'; '.join(faults)}"
         report_inexact(session.args.exact_resume, f"The resume is not bit-exact: {cause}.")

@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from . import obstacles
+from . import obstacles, stopping
+from .callbacks import Caller
 from .files import add_checksum, after_on_save, rng_file_name
 from .generators import is_same_rng_state, to_file
 from .position import Phase, Position
@@ -35,6 +36,7 @@ class Saved:
     save: str
     state: dict[str, Any]
     position: Position
+    faults: list[str]
 
 
 def add_record(session, trainer, rng_states: dict[str, Any], output_dir: str) -> dict[str, Any]:
@@ -48,18 +50,28 @@ def add_record(session, trainer, rng_states: dict[str, Any], output_dir: str) ->
         output_dir (`str`): The folder of the checkpoint.
     """
     save = session.save_id or uuid.uuid4().hex  # not drawn from an RNG
-    state, record, stored = _state(session), _make_record(session, trainer, save), {}
+    session.states.owned.refresh()
+    caller, stored = Caller.find(), {}
+    session.is_preempted |= caller.handles_sigterm
+    state = _state(session)
+    record = _make_record(session, trainer, save, caller)
     if record is not None:
+        # What has appeared since the step or the event began
+        record.faults.extend(session.states.owned.find_unknown(state.get("owned", {})))
+        buffers = _buffers(session, caller, record)
         session.saved = Saved(
-            os.path.join(output_dir, rng_file_name(session.args)), record.save, state, record.position
+            os.path.join(output_dir, rng_file_name(session.args)), record.save, state, record.position, record.faults
         )
-        stored = {"exact_resume": record.to_dict()}
+        stored = {"exact_resume": record.to_dict(), **({"buffers": buffers} if any(buffers.values()) else {})}
+        if record.moments is not None:
+            session.step_check.await_steps(session.saved.path, record.save, record.step, bool(record.batch_digests))
     return add_checksum({**rng_states, **to_file(state, session.args), **stored})
 
 
 def save_after(session, trainer) -> None:
     """
-    What callbacks drew in `on_save` precedes what a resume from the checkpoint does.
+    What callbacks drew in `on_save`, or in `on_train_begin` after it was taken, precedes what a resume from the
+    checkpoint does.
 
     It goes into a file beside the others, as callbacks may have made copies of the checkpoint, and only if they drew.
     """
@@ -67,9 +79,12 @@ def save_after(session, trainer) -> None:
     if saved is None or not os.path.isfile(saved.path) or session.progress.phase is Phase.IN_STEP:
         return
     state = session.states.get()
-    session.has_drawn_on_save |= not is_same_rng_state(state, saved.state)
-    if session.has_drawn_on_save or saved.position != session.position(trainer):
-        record = _make_record(session, trainer, saved.save)
+    has_drawn = not is_same_rng_state(state, saved.state)
+    if session.progress.phase is not Phase.TRAIN_BEGIN:
+        session.has_drawn_on_save |= has_drawn
+    if has_drawn or session.has_drawn_on_save or saved.position != session.position(trainer):
+        record = _make_record(session, trainer, saved.save, Caller.find())
+        record.faults.extend(fault for fault in saved.faults if fault not in record.faults)
         states = {**to_file(state, session.args), "exact_resume": record.to_dict()}
         torch.save(add_checksum(states), after_on_save(saved.path))
 
@@ -84,28 +99,48 @@ def _state(session) -> dict[str, Any]:
     return session.states.get()
 
 
-def _make_record(session, trainer, save: str) -> Record | None:
+def _buffers(session, caller: Caller, record: Record) -> dict[str, Any]:
+    # When a step begins, its forward pass is still to come
+    is_unchanged = session.progress.phase is not Phase.IN_STEP or caller.event == "on_step_begin"
+    buffers, faults = session.buffers.state_dict() if is_unchanged else session.buffers.step_state_dict()
+    record.faults.extend(faults)
+    return buffers
+
+
+def _make_record(session, trainer, save: str, caller: Caller) -> Record | None:
     """What is stored besides RNG states; `None` if nothing is known of the run."""
     if session.shape is None:
         return None
     progress, recorder, start = session.progress, session.recorder, session.step_start
     is_inside = progress.phase is Phase.IN_STEP
-    position = session.position(trainer)
+    position, pending = session.position(trainer), {}
+    if caller.is_before_rest and progress.phase is Phase.BETWEEN_STEPS:
+        control = trainer.control
+        if control.should_evaluate or control.should_save:
+            position = replace(position, event=caller.event or "on_evaluate")
+            pending = {"should_evaluate": control.should_evaluate, "should_save": control.should_save}
+    num_logs = len(trainer.state.log_history)
+    if session.event_state is not None:
+        num_logs = session.num_logs
     record = Record(
         process=session.args.process_index,
         step=trainer.state.global_step,
         save=save,
         obstacle=obstacles.of_moment(session.args, progress, session.awaits_load, session.is_replaying)
+        or obstacles.of_caller(session, trainer, caller)
         or session.obstacle,
         run=asdict(session.shape),
         position=position,
         sums=start.sums if is_inside else Sums.of(trainer, session.initial_loss_step, trainer._tr_loss.clone()),
         last_step=list(session.last_step),
         eval_dataloaders=sorted({*(start.eval_dataloaders if is_inside else session.eval_dataloaders)}),
-        faults=session.states.pipeline.find_faults(),
+        faults=session.states.find_faults(),
         has_drawn_on_save=session.has_drawn_on_save,
         # One that a callback takes for itself is followed by none
         is_drawn_after=session.has_drawn_on_save and trainer.control.should_save,
+        num_logs=start.num_logs if is_inside else num_logs,
+        stop=stopping.find_stop(session, trainer),
+        pending=pending,
     )
     if recorder is None or record.obstacle is not None:
         return record
@@ -115,4 +150,6 @@ def _make_record(session, trainer, save: str) -> Record | None:
         return replace(record, obstacle=session.obstacle)
     if recorder.workers is not None and recorder.workers.fault is not None:
         record.faults.append(recorder.workers.fault)
-    return replace(record, **moments)
+    num_draws = recorder.traits.num_draws
+    indices = range(progress.num_pulled * num_draws, recorder.moments.num_drawn if position.is_within_epoch else 0)
+    return replace(record, **moments, batch_digests=session.batch_check.digest_ahead(indices))

@@ -18,16 +18,19 @@ from typing import Any
 
 import torch
 
-from . import attaching, fetching, loader_hooks, obstacles, resuming, saving
+from . import attaching, events, fetching, loader_hooks, resuming, saving, step_check
+from .batch_check import BatchCheck
 from .errors import guarded, report_inexact
 from .files import load_rng_file
 from .generators import RNGStates
 from .loader_hooks import Gate
+from .model_buffers import Buffers
 from .pipeline import PipelineState
 from .position import Phase, Position, Progress
 from .record import RunShape, StepStart
 from .recorder import Recorder
 from .replayer import Replayer
+from .worker_process import is_power_of_two
 
 
 def _nothing() -> None:
@@ -45,7 +48,6 @@ class ExactResume:
     def __init__(self, args):
         self.args = args
         self.is_on = args.exact_resume != "off"
-        # By a checkpoint in `on_step_end`, for example, which then needs the state that the event began with
         self.handles_sigterm = getattr(args, "enable_jit_checkpoint", False)
         self.obstacle = None  # why a resume of this run cannot be exact
         self.progress = Progress()
@@ -62,14 +64,24 @@ class ExactResume:
         self.rng_file = None  # path and content of the file that was read last, until it is used
         self.is_unreported = False  # whether states that nothing has taken are yet to be named
         self.resumed_from, self.known_faults = None, []  # the file, and what was said of it already
+        self.batch_check = BatchCheck()
+        self.step_check = step_check.StepCheck()
         self.step_start = StepStart()
+        self.keeps_step_end = self.keeps_buffers = False  # whether callbacks may take a checkpoint then
         self.event_state = None  # S of the beginning of an event
+        self.num_logs = 0  # what `log_history` had then
+        self.num_logs_to_repeat = self.num_logs_told = 0  # of them, from S on: what was told before the checkpoint
+        self.pending = {}  # the switches for what is left to do of the end of a step
+        self.buffers = Buffers(_nothing)
+        self.num_steps = 0  # of this run
+        self.is_preempted = self.has_ended = False  # by a signal, or as the training is over
+        self.has_evaluated = None  # on start; not known if this run continues none
         self.has_drawn_on_save = False  # whether callbacks have, in this run or one that it continues
         self.saved = None  # what the last checkpoint has
         self.save_id = None  # on which the processes have agreed for the next
         self.eval_dataloaders = []  # whose workers this run, or one that it continues, has started
         # Not held, which would keep workers alive
-        self.attached = self.loader = self.dataloader = self.eval_dataset = _nothing
+        self.attached = self.loader = self.dataloader = self.eval_dataset = self.trainer = self.parameter = _nothing
 
     def __reduce__(self):
         # What follows a run does not outlive its process, and a trainer can be pickled.
@@ -139,44 +151,8 @@ class ExactResume:
 
     # Training
 
-    def event(self, name: str, trainer, last_step: tuple | None = None):
-        """
-        Call the callbacks of an event in which a checkpoint may be taken, or which follows the taking of one.
-
-        Args:
-            name (`str`): "on_train_begin", "on_epoch_begin", "on_step_end", "on_epoch_end" or "on_save".
-            trainer ([`Trainer`]): The trainer.
-            last_step (`tuple`, *optional*): The gradient norm and the learning rate of a step that ends.
-
-        Returns:
-            [`TrainerControl`]: What the callbacks return.
-        """
-        if last_step is not None:
-            self.last_step = last_step
-        if self.checkpoint_to_begin is not None and name == "on_epoch_begin":
-            trainer._load_rng_state(self.checkpoint_to_begin)
-            self.checkpoint_to_begin = None
-        # No checkpoint is taken in it, so that the step is over
-        is_short = name == "on_step_end" and not self.handles_sigterm
-        if is_short:
-            self.progress.phase = Phase.BETWEEN_STEPS
-        elif self.is_on and name != "on_save":  # whose callbacks are not called again by a resume
-            self._begin_event(name)
-        trainer.control = getattr(trainer.callback_handler, name)(trainer.args, trainer.state, trainer.control)
-        if self.is_on and not is_short:
-            self.event_state, self.progress.phase = None, self.progress.phase.next
-            if name == "on_save":
-                self._save_after(trainer)
-        return trainer.control
-
-    @guarded
-    def _begin_event(self, name: str) -> None:
-        self.progress.phase = Phase(name)
-        if name == "on_epoch_end" and self.recorder is not None and self.loader() is not self.attached():
-            # The epoch in which the run was resumed had a dataloader of its own, whose workers the next ones continue.
-            if not self.recorder.end_epoch():
-                self.give_up(obstacles.WORKER_DID_NOT_REPORT)
-        self.event_state = None if name == "on_train_begin" else self.states.get()
+    event = events.call
+    _begin_event = guarded(events.begin)
 
     def skip(self, dataloader: Any, num_batches: int, epoch: int) -> Any:
         """Return a dataloader that begins after `num_batches` batches, or does so while it is replayed."""
@@ -196,7 +172,7 @@ class ExactResume:
         return fetching.begin_epoch(self, dataloader, epoch, num_skipped) if self.is_on else dataloader
 
     def iterate(self, iterator: Iterator) -> Iterator:
-        """Return an iterator over the same batches, with the moments before and after each."""
+        """An iterator over the same batches, with the moments before and after each."""
         return fetching.iterate(self, iterator) if self.is_on else iterator
 
     def begin_step(self, trainer) -> None:
@@ -207,16 +183,21 @@ class ExactResume:
             self.step_start.take(trainer, self)
             if self.recorder is not None:
                 self.recorder.begin_step(progress.num_pulled)
+            self.num_steps += 1
+            if self.keeps_buffers or is_power_of_two(self.num_steps):
+                self._look_into_model()
+
+    _look_into_model = guarded(events.look_into_model)
 
     # Resuming
 
-    def load(self, trainer, checkpoint: str, epoch: int, num_batches: int) -> tuple[int, int]:
+    def load(self, trainer, checkpoint: str | None, epoch: int, num_batches: int) -> tuple[int, int]:
         """
-        Prepare to resume exactly from `checkpoint`, or say why that is not possible.
+        Prepare to resume exactly from `checkpoint`, if there is one, or say why that is not possible.
 
         Args:
             trainer ([`Trainer`]): The trainer.
-            checkpoint (`str`): The folder of the checkpoint.
+            checkpoint (`str`, *optional*): The folder of the checkpoint.
             epoch (`int`): The epoch that the global step points to.
             num_batches (`int`): The number of its batches that the global step points to.
 
@@ -226,13 +207,7 @@ class ExactResume:
         Raises:
             ExactResumeError: If the resume cannot be exact and `exact_resume` is `"strict"`.
         """
-        if not self.is_on:
-            return epoch, num_batches
-        self.initial_loss_step = getattr(trainer, "_initial_global_step", 0)
-        epoch, num_batches = resuming.load(self, trainer, checkpoint, epoch, num_batches)
-        self.awaits_load, self.progress.epoch = False, epoch - 1
-        self.checkpoint_to_begin = checkpoint if num_batches == 0 else None
-        return epoch, num_batches
+        return resuming.begin(self, trainer, checkpoint, epoch, num_batches) if self.is_on else (epoch, num_batches)
 
     def load_rng_file(self, path: str) -> dict[str, Any] | None:
         """As [`files.load_rng_file`], once without reading the file again that [`~ExactResume.load`] has read."""
@@ -250,18 +225,32 @@ class ExactResume:
             trainer ([`Trainer`]): The trainer.
             log_save_evaluate (`Callable`): Does what is due after the callbacks.
         """
-        if self.replayer is not None and self.replayer.position.event == "on_step_end":
+        if self.replayer is not None and self.replayer.position.is_at_step_end:
             resuming.finish_step(self, trainer, log_save_evaluate)
 
     def end_replay(self) -> None:
         """S is restored: from here on, the run is the uninterrupted one."""
+        if self.replayer.has_differed:
+            self.end_checks()
         self.replayer, self.driver = None, self.recorder
         self.is_unreported = True
+        self.repeat_logs()
+
+    def repeat_logs(self) -> None:
+        """From here on, what is logged first was told before."""
+        self.num_logs_told += self.num_logs_to_repeat
+        self.num_logs_to_repeat = 0
 
     @guarded
     def before_iter(self) -> None:
         """Called before the sampler of the dataloader makes an iterator."""
         self.driver.before_iter()
+
+    def end_checks(self) -> None:
+        """A difference was named, and others follow from it."""
+        self.batch_check.expected, self.step_check.expected = {}, {}
+
+    _check_step = guarded(step_check.end_step)
 
     def rehearse_batch(self, indices: Any) -> None:
         """Let the pipeline make what it makes for its first batch, that of `indices`, see [`RNGStates.rehearse`]."""
@@ -271,6 +260,7 @@ class ExactResume:
 
     def train_loss(self, trainer, train_loss: float) -> float:
         """The mean loss of the run, with the steps of the runs that it continues; `train_loss` if that is off."""
+        self.has_ended = True
         num_steps = trainer.state.global_step - self.initial_loss_step
         return trainer._total_loss_scalar / max(num_steps, 0.001) if self.is_on else train_loss
 

@@ -42,8 +42,15 @@ def to_storable(value: Any) -> Any:
             lists, tuples and sets of these.
 
     Raises:
-        ValueError: If there is something of another type in it, which is not safe to load.
+        ValueError: If there is something of another type in it, which is not safe to load, or more than
+            `MAX_STATE_SIZE` bytes.
     """
+    if (size := size_of(value)) > MAX_STATE_SIZE:
+        raise ValueError(f"it has {size} bytes, and {MAX_STATE_SIZE} are the most")
+    return _copy(value)
+
+
+def _copy(value: Any) -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
@@ -55,9 +62,9 @@ def to_storable(value: Any) -> Any:
         data = torch.frombuffer(bytearray(value.tobytes()) or bytearray(1), dtype=torch.uint8)
         return {_NUMPY: value.dtype.str, "shape": value.shape, "is_array": isinstance(value, np.ndarray), "data": data}
     if kind in (dict, OrderedDict, Counter):
-        return kind({to_storable(name): to_storable(entry) for name, entry in value.items()})
+        return kind({_copy(name): _copy(entry) for name, entry in value.items()})
     if kind in (list, tuple, set):
-        return kind(to_storable(entry) for entry in value)
+        return kind(_copy(entry) for entry in value)
     raise ValueError(f"a `{kind.__name__}` in it is not safe to load from a file")
 
 
@@ -76,8 +83,8 @@ def from_storable(value: Any) -> Any:
 
 
 def size_of(value: Any) -> int:
-    """About how many bytes a storable state takes."""
-    if isinstance(value, torch.Tensor):
+    """About how many bytes a state takes."""
+    if isinstance(value, (torch.Tensor, np.ndarray)):
         return value.nbytes
     if isinstance(value, dict):
         return sum(size_of(name) + size_of(entry) for name, entry in value.items())

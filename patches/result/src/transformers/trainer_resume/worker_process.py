@@ -17,6 +17,7 @@ and starts from those of a checkpoint.
 """
 
 import dataclasses
+import json
 import random
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -27,10 +28,14 @@ import torch
 from torch.utils.data import IterableDataset
 from torch.utils.data._utils import worker as torch_worker
 
+from .batch_digest import Digest, digest_batch, unchecked_fields
 from .errors import report_inexact
 from .generators import HOST_STATE_SIZE, RNGStates, pack_host_state_into, unpack_host_state
 from .pipeline import PipelineState
 from .storable import pack_state, unpack_state
+
+
+_DIGEST_SIZE = 2**12
 
 
 def is_power_of_two(number: int) -> bool:
@@ -70,6 +75,8 @@ class WorkerRing:
         self.pipeline_sizes = torch.zeros(num_workers, num_slots, dtype=torch.int64).share_memory_()
         self.tags = torch.full((num_workers, num_slots), -1).share_memory_()  # how many batches preceded a state
         self.seeds = torch.zeros(num_workers, dtype=torch.int64).share_memory_()
+        self.digests = torch.zeros(num_workers, num_slots, _DIGEST_SIZE, dtype=torch.uint8).share_memory_()
+        self.digest_tags = torch.full((num_workers, num_slots), -1).share_memory_()  # which batch it is of
 
     @property
     def pipeline_size(self) -> int:
@@ -88,6 +95,20 @@ class WorkerRing:
             self.pipelines.numpy()[(*slot, slice(len(pipeline)))] = np.frombuffer(pipeline, dtype=np.uint8)
         self.tags.numpy()[slot] = num_served
 
+    def write_digest(self, worker_id: int, number: int, digest: Digest) -> None:
+        """Keep the digest of a batch, as JSON; one that is too long becomes that of all of its fields together."""
+        slot = worker_id, self.slot(number)
+        data = json.dumps(digest).encode()
+        if len(data) > _DIGEST_SIZE:
+            data = json.dumps(digest_batch({f"all of {len(digest)} fields": data})).encode()
+        self.digests.numpy()[slot] = np.frombuffer(data.ljust(_DIGEST_SIZE), dtype=np.uint8)
+        self.digest_tags.numpy()[slot] = number
+
+    def read_digest(self, worker_id: int, number: int) -> Digest | None:
+        """The digest of a batch, if it has been served, and not too long ago."""
+        slot = worker_id, self.slot(number)
+        return json.loads(self.digests[slot].numpy().tobytes()) if self.digest_tags[slot] == number else None
+
 
 class Worker:
     """
@@ -101,6 +122,7 @@ class Worker:
         mode (`str`): The value of `TrainingArguments.exact_resume`.
         collate_fn (`Callable`): The dataloader's.
         is_batched (`bool`): Whether its sampler draws batches.
+        has_digests (`bool`): Whether it reports digests of its batches, too.
     """
 
     def __init__(
@@ -112,6 +134,7 @@ class Worker:
         mode: str,
         collate_fn: Callable,
         is_batched: bool,
+        has_digests: bool,
     ):
         self.ring = ring
         self.gate = gate
@@ -120,6 +143,8 @@ class Worker:
         self.mode = mode
         self.collate_fn = collate_fn
         self.is_batched = is_batched
+        self.has_digests = has_digests
+        self.unchecked: frozenset[str] = frozenset()
         self.id = None  # in the main process
         self.states = None
         self.num_served = 0
@@ -140,6 +165,7 @@ class Worker:
         torch_worker._worker_info = _with(info, id=self.id, seed=seed, dataset=dataset)
         if worker_init_fn is not None:
             worker_init_fn(self.id)
+        self.unchecked = unchecked_fields([dataset, self.collate_fn])
         roots = {"dataset": dataset, "collate_fn": self.collate_fn, "worker_init_fn": worker_init_fn}
         self.states = RNGStates(PipelineState(lambda: roots))
         self.ring.seeds[self.id] = seed
@@ -161,10 +187,12 @@ class Worker:
         if self.start is not None:
             self.states.rehearse(partial(self.collate_fn, samples))
 
-    def after_batch(self) -> None:
+    def after_batch(self, batch: Any) -> None:
         """Runs after each batch."""
         if self.start is not None:
             self._end_start()
+        if self.has_digests:
+            self.ring.write_digest(self.id, self.num_served - 1, digest_batch(batch, self.unchecked))
         self.report()
 
     def _end_start(self) -> None:
@@ -172,7 +200,7 @@ class Worker:
         self.start = None
         if faults := self.states.pipeline.find_faults():
             report_inexact(self.mode, f"Resuming is not bit-exact: in worker {self.id}, {'; '.join(faults)}.")
-        self.states.pipeline.missing = {}
+        self.states.pipeline.missing, self.states.pipeline.faults = {}, {}
 
     def report(self) -> None:
         """Keep the states of the moment."""
@@ -196,14 +224,22 @@ class IterableWorker(Worker):
         super().__init__(*args, **kwargs)
         self.num_epochs = 0
         self.has_ended = False
+        # An epoch may end before its data
+        self.num_iterators = self.num_batches = 0
 
     def begin_data(self) -> None:
         pass
+
+    @staticmethod
+    def number(epoch: int, index: int) -> int:
+        """The number of a batch, from its epoch since the worker started, and its index among the worker's own."""
+        return (epoch << 32) + index
 
     def iterate(self, dataset: IterableDataset) -> Iterator:
         """Runs once an epoch."""
         self.num_served = 2 * self.num_epochs + self.BEGIN
         self.has_ended = False
+        self.num_iterators, self.num_batches = self.num_iterators + 1, 0
         self.states.pipeline.refresh()
         self.report()
         yield from dataset
@@ -211,9 +247,13 @@ class IterableWorker(Worker):
         self.has_ended = True
         self.num_epochs += 1
 
-    def after_batch(self) -> None:
+    def after_batch(self, batch: Any) -> None:
         if self.start is not None:
             self._end_start()
+        if self.has_digests:
+            number = self.number(self.num_iterators - 1, self.num_batches)
+            self.ring.write_digest(self.id, number, digest_batch(batch, self.unchecked))
+            self.num_batches += 1
         # A last batch that is not full is collated after the end of the data.
         if self.has_ended:
             self.num_served -= 1

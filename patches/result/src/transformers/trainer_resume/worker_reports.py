@@ -23,6 +23,7 @@ from typing import Any
 
 import torch
 
+from .batch_digest import Digest
 from .worker_process import IterableWorker, WorkerRing
 
 
@@ -106,6 +107,12 @@ class WorkerReports:
             "next_worker": next_worker,
         }
 
+    def read_digest(self, index: int) -> Digest | None:
+        """The digest of a batch of the epoch, by its index, if a worker has reported it."""
+        worker_id = (self.first_worker + index - self.first_batch) % self.num_workers
+        number = self.served_before[worker_id] + self._share(worker_id, index)
+        return self.ring.read_digest(worker_id, number) if index >= self.first_batch else None
+
 
 class IterableWorkerReports(WorkerReports):
     """The same for workers of an iterable dataset, see [`IterableWorker`]."""
@@ -116,6 +123,12 @@ class IterableWorkerReports(WorkerReports):
 
     def next_epoch(self, num_drawn: int) -> None:
         self.num_epochs += 1
+
+    def read_digest(self, index: int) -> Digest | None:
+        # As long as none has come to the end of its data, they take turns. After that it is another batch of theirs,
+        # as it was before the resume.
+        number = IterableWorker.number(self.num_epochs, index // self.num_workers)
+        return self.ring.read_digest(index % self.num_workers, number)
 
     def read(self, num_batches: int, is_within_epoch: bool) -> dict[str, Any] | None:
         moment = 2 * self.num_epochs + (IterableWorker.BEGIN if is_within_epoch else IterableWorker.END)
