@@ -86,6 +86,9 @@ def groups(quick: bool) -> dict[str, Group]:
             prepares=True,
         ),
         "checkpoints": Group("Checkpoints", (STOCK, STATEFUL, PATCHED), 1 if quick else 5, {}),
+        "check": Group(
+            "The check of a resume", (PATCHED,), 1 if quick else 5, {"layers": 12 if quick else 48, "width": 1024}
+        ),
         "scale": Group(
             "Scale",
             (PATCHED,),

@@ -4,7 +4,7 @@ import multiprocessing
 from pathlib import Path
 
 from exact_resume import journal_cost
-from exact_resume.bench import checkpoints, recording, resuming, step
+from exact_resume.bench import checking, checkpoints, recording, resuming, step
 
 MEASURES = {
     "step": step.measure,
@@ -13,6 +13,7 @@ MEASURES = {
     "memory": recording.measure_memory,
     "resuming": resuming.measure,
     "checkpoints": checkpoints.measure,
+    "check": checking.measure,
     "scale": checkpoints.measure_scale,
     "journal": journal_cost.measure,
 }

@@ -105,7 +105,7 @@ def hot_path_calls(num_workers: int, files: list[str], exact_resume: str = "warn
         `calls` and `steps`, the number of update steps with one micro-batch each in which they were counted.
     """
     profile = _Profile(frozenset(files))
-    window = _At("on_step_end", {FIRST: profile.start, LAST: profile.stop})
+    window = _At("on_step_begin", {FIRST: profile.start, LAST: profile.stop})
     with tempfile.TemporaryDirectory() as folder:
         dataset = pieces.NoisyDataset(NUM_BATCHES * BATCH_SIZE, ("torch", "numpy", "python"))
         trainer = _trainer(folder, dataset, window, dataloader_num_workers=num_workers, exact_resume=exact_resume)
@@ -126,7 +126,7 @@ def synchronizations(device: str) -> dict[str, int]:
     """
     activities = torch.profiler.supported_activities()
     profiler = torch.profiler.profile(activities=activities if device != "cpu" else None)
-    window = _At("on_step_end", {FIRST: profiler.start, LAST: profiler.stop})
+    window = _At("on_step_begin", {FIRST: profiler.start, LAST: profiler.stop})
     with tempfile.TemporaryDirectory() as folder:
         dataset = pieces.NoisyDataset(NUM_BATCHES * BATCH_SIZE, ("torch", "numpy", "python"))
         _trainer(folder, dataset, window, use_cpu=device == "cpu").train()

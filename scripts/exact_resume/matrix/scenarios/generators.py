@@ -5,10 +5,11 @@ from functools import partial
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from exact_resume.matrix import pieces, stateful_pieces
-from exact_resume.matrix.scenarios.base import ALL, DROPOUT, PIPELINE, Scenario, worker_arguments
+from exact_resume.matrix import ordinary_pieces, pieces, stateful_pieces
+from exact_resume.matrix.scenarios.base import ALL, DROPOUT, ORDINARY, PIPELINE, Scenario, worker_arguments
 
 OWN = stateful_pieces.OwnNoiseDataset
+SAMPLES, DECORATED = partial(ordinary_pieces.samples, 22), ordinary_pieces.decorated_collator
 
 
 class SeededWorkersTrainer(Trainer):
@@ -88,6 +89,22 @@ def scenarios() -> list[Scenario]:
             "collator with a generator in a closure",
             make_collator=stateful_pieces.closure_collator,
         ),
+        *[
+            _scenario(f"{name}{suffix}", f"{title}{words}", ORDINARY, arguments=arguments, tier=tier, **fields)
+            for name, title, fields in (
+                ("ordinary_dataset", "dataset draws from module, class and function", {"dataset": SAMPLES}),
+                ("ordinary_collator", "collator in a decorator, with a cached factory", {"make_collator": DECORATED}),
+                (
+                    "ordinary_buffers",
+                    "transform with a buffer",
+                    {"dataset": partial(ordinary_pieces.BufferDataset, 22)},
+                ),
+            )
+            for suffix, words, arguments, tier in (
+                ("", "", {}, "quick"),
+                ("_workers", ", 2 persistent workers", persistent, "suite"),
+            )
+        ],
         _scenario(
             "collator_state_dict", "collator with a state_dict", make_collator=stateful_pieces.CurriculumCollator
         ),

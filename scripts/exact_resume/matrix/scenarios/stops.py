@@ -4,11 +4,12 @@ from functools import partial
 
 from transformers import EarlyStoppingCallback, Trainer
 
-from exact_resume.matrix import iterable_pieces, pieces
+from exact_resume.matrix import iterable_pieces, pieces, run_state_pieces
 from exact_resume.matrix.scenarios.base import (
     ALL,
     COMPLETE,
     DROPOUT,
+    KEPT,
     PER_STEP,
     PIPELINE,
     POSITION,
@@ -134,6 +135,51 @@ def scenarios() -> list[Scenario]:
             saves_when_resumed=True,
             **noisy,
             **evaluates,
+        ),
+        _scenario(
+            "early_stopping_ended",
+            "ended by early stopping, callback states not restored",
+            KEPT,
+            # Of the first of these, the run goes on for two evaluations; at the second, it has ended.
+            interrupts=(2, 3),
+            controls=(3,),
+            arguments={**BY_STEPS, "eval_steps": 1, "load_best_model_at_end": True, "learning_rate": 0.3},
+            callbacks=(partial(EarlyStoppingCallback, 2),),
+            saves_when_resumed=True,
+            **noisy,
+            **evaluates,
+        ),
+        _scenario(
+            "evaluate_on_start",
+            "eval_on_start",
+            KEPT,
+            arguments={"eval_on_start": True},
+            tier="quick",
+            **noisy,
+            **evaluates,
+        ),
+        *[
+            _scenario(f"own_{name}", f"{title} with a generator", KEPT, tier=tier, **noisy, **fields)
+            for name, title, tier, fields in (
+                (
+                    "model",
+                    "model with a buffer that is not saved, and",
+                    "quick",
+                    {"model": run_state_pieces.OwnNoiseModel},
+                ),
+                ("trainer", "trainer", "suite", {"trainer_class": run_state_pieces.OwnNoiseTrainer}),
+                ("callback", "callback", "suite", {"callbacks": (run_state_pieces.OwnNoiseCallback,)}),
+            )
+        ],
+        _scenario(
+            "sigterm_batch_norm",
+            "batch normalization, checkpoint by the handler of SIGTERM within a step",
+            KEPT,
+            arguments={"gradient_accumulation_steps": 2},
+            model=run_state_pieces.NormalizedModel,
+            interrupt_event="on_pre_optimizer_step",
+            interrupts=(1, 3, 4),
+            **noisy,
         ),
         _scenario(
             "evaluate_persistent_workers",
