@@ -29,12 +29,13 @@ class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.linear = nn.Linear(3, 1)
-        self.generator = None
+        self.num_calls = None
 
     def forward(self, x, return_loss=True):  # by its name the Trainer sees that evaluation has a loss
         outputs = self.linear(x)
-        if self.generator is not None:
-            outputs = outputs * self.generator.random()
+        if self.num_calls is not None:
+            self.num_calls += 1
+            outputs = outputs * self.num_calls
         return {"loss": outputs.pow(2).mean(), "logits": outputs}
 
 
@@ -78,11 +79,23 @@ def unseeded(output_dir):
     return build(output_dir, Samples(noise=random.Random()))
 
 
-def with_a_model_that_draws(output_dir):
-    """Its generator has a seed and no place in a checkpoint: a patched Trainer does not search models."""
+def with_a_model_that_counts(output_dir):
+    """A plain attribute is no generator and no buffer: nothing knows that it is state."""
     trainer = build(output_dir)
-    trainer.model.generator = random.Random(3)
+    trainer.model.num_calls = 0
     return trainer
+
+
+class CountingSamples(Samples):
+    num_samples = 0
+
+    def __getitem__(self, index):
+        self.num_samples += 1
+        return {"x": super().__getitem__(index)["x"] + self.num_samples}
+
+
+def with_a_dataset_that_counts(output_dir):
+    return build(output_dir, CountingSamples())
 
 
 def never_saving(output_dir):

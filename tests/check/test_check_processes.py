@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import time
+from pathlib import Path
 
 import pytest
 
@@ -49,6 +50,15 @@ def test_the_guide_on_a_patched_tree_in_pytest(guide, run_python, patched):
     done = run_python(*commands["pytest"], *options, folder=folder, path=[patched])
     assert done.returncode == 0, done.stdout
     assert "1 passed" in done.stdout and "[1/1] resumed after step 3: exact" in done.stderr
+
+
+def test_what_a_patched_trainer_names_is_shown_with_the_values(run_python, patched):
+    arguments = ("check", "own_trainers.py:with_a_dataset_that_counts", "--interrupt-at", "3")
+    done = run_python("-m", "exact_resume", *arguments, folder=Path(__file__).parent, path=[patched])
+    assert done.returncode == 1, done.stderr
+    values, _, said = done.stdout.partition("the Trainer warned:\n")
+    assert "differs first at step 4, micro-batch 0, data: micro-batch: x[0, 0] golden " in values
+    assert "batch 3 of epoch 0 is not what it was" in said and "field `x` (float32 [4, 3]) differs" in said
 
 
 def _processes(folder, code, timeout=60.0, tree=None, path=()):

@@ -41,7 +41,7 @@ def own_trainers():
 
 def test_a_patched_trainer_is_exact(run_python, patched):
     folder = CHECKOUT / "tests" / "check"
-    names = ["best_of_epochs", "with_a_model_that_draws"]
+    names = ["best_of_epochs", "with_a_model_that_counts"]
     done = run_python("-c", ON_PATCHED, folder, *names, folder=folder, path=[patched])
     assert done.returncode == 0, done.stderr
     # The second is the control: on a patched tree, too, the comparison can fail.

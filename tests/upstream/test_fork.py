@@ -14,6 +14,9 @@ RELEASE = "5.23.0"
 RESUME = "tests/trainer/test_trainer_resume.py"
 OTHERS = (
     "tests/trainer/test_trainer_resume_files.py",
+    "tests/trainer/test_trainer_resume_search.py",
+    "tests/trainer/test_trainer_resume_check.py",
+    "tests/trainer/test_trainer_resume_state.py",
     "tests/trainer/test_trainer_weight_conversions.py",
     "tests/trainer/test_trainer_checkpoints.py",
     "tests/trainer/test_trainer_checkpoint_changes.py",

@@ -75,6 +75,12 @@ CALLS = (
         f"{PACKAGE}.recorder", "Recorder.before_draw", "Keeps the snapshot as F of the batch whose indices are drawn."
     ),
     Call(f"{PACKAGE}.recorder", "Recorder.after_draw", "Keeps these indices."),
+    Call(f"{PACKAGE}.recorder", "digest_indices", "Adds them to the digest of those drawn so far."),
+    Call(
+        f"{PACKAGE}.loader_hooks",
+        "Collate.__call__",
+        "Comes after the collator, and keeps the batch until it is trained on.",
+    ),
     Call(
         f"{PACKAGE}.session",
         "ExactResume.event",
@@ -87,7 +93,9 @@ CALLS = (
         "Comes after the collator, the last thing run for a batch.",
     ),
     Call(f"{PACKAGE}.worker_process", "Worker.before_batch", "Nothing, but for the first batch of a resumed run."),
-    Call(f"{PACKAGE}.worker_process", "Worker.after_batch", "Calls the report."),
+    Call(f"{PACKAGE}.worker_process", "Worker.after_batch", "Calls the digest and the report."),
+    Call(f"{PACKAGE}.worker_process", "digest_batch", "Digests each field of the batch."),
+    Call(f"{PACKAGE}.worker_process", "WorkerRing.write_digest", "Writes the digests as JSON into shared memory."),
     Call(
         f"{PACKAGE}.worker_process", "Worker.report", "Calls those below; frees the last Python state of the worker."
     ),

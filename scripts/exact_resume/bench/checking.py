@@ -25,7 +25,7 @@ def measure(variant: str, folder: Path, layers: int, width: int) -> list[tuple[s
         width: The features in and out of each.
     """
     from transformers.trainer_resume.batch_digest import digest_batch
-    from transformers.trainer_resume.files import save_next_step
+    from transformers.trainer_resume.files import save_next_steps
     from transformers.trainer_resume.generators import RNGStates
     from transformers.trainer_resume.pipeline import PipelineState
     from transformers.trainer_resume.step_check import digest_step
@@ -39,14 +39,14 @@ def measure(variant: str, folder: Path, layers: int, width: int) -> list[tuple[s
         taken = _seconds(lambda batch=batch: digest_batch(batch))
         rows.append((f"a batch ahead, at a checkpoint, {len(FIELDS)} fields {words}", "us", 1e6 * taken))
     model = torch.nn.Sequential(*(torch.nn.Linear(width, width) for _ in range(layers)))
-    trainer = SimpleNamespace(model=model, _tr_loss=torch.zeros(()))
+    trainer = SimpleNamespace(model=model, optimizer=None, _tr_loss=torch.zeros(()))
     session = SimpleNamespace(states=RNGStates(PipelineState()), last_step=(1.0, 0.001))
     title = f"the step after a checkpoint, {layers} layers of {width} x {width}"
     rows.append((title, "ms", 1e3 * _seconds(lambda: digest_step(session, trainer))))
-    results = {"save": "a", "step": 1, "results": digest_step(session, trainer), "batches": None}
+    results = {"save": "a", "step": 1, "results": {1: digest_step(session, trainer)}, "batches": {}}
     folder.mkdir(parents=True, exist_ok=True)
     path = str(folder / "rng_state.pth")
-    rows.append(("its file", "ms", 1e3 * _seconds(lambda: save_next_step(path, results))))
+    rows.append(("its file", "ms", 1e3 * _seconds(lambda: save_next_steps(path, results))))
     return rows
 
 

@@ -168,6 +168,7 @@ class Recorder:
             self.gate,
             first_worker,
             start,
+            self.moments.last_indices,
             self.mode,
             loader_hooks.original(loader.collate_fn),
             loader.batch_sampler is not None,

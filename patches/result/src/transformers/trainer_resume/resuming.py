@@ -214,7 +214,7 @@ def _load_recorder(recorder, stored: Record) -> None:
     first = stored.position.num_batches_consumed * recorder.traits.num_draws
     recorder.moments = Moments.from_dict(stored.moments, first, was_within_epoch)
     if stored.workers is not None and (was_within_epoch or recorder.traits.has_persistent_workers):
-        recorder.worker_start = {**stored.workers, "last_indices": stored.moments.get("last_indices")}
+        recorder.worker_start = stored.workers
         for state in stored.workers["states"]:
             unpack_host_state(state)  # better here than in a worker
     recorder.worker_start_if_stopped = stored.workers_if_stopped

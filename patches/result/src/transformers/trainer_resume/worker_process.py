@@ -119,6 +119,7 @@ class Worker:
         gate ([`Gate`]): Whether a worker that starts belongs to the training.
         first_worker (`int`): The id of the worker that serves the first batch.
         start (`dict`, *optional*): What the workers start from, as [`WorkerReports.read`] returned it.
+        last_indices (`Any`, *optional*): What the sampler drew before that, last.
         mode (`str`): The value of `TrainingArguments.exact_resume`.
         collate_fn (`Callable`): The dataloader's.
         is_batched (`bool`): Whether its sampler draws batches.
@@ -131,6 +132,7 @@ class Worker:
         gate,
         first_worker: int,
         start: dict | None,
+        last_indices: Any,
         mode: str,
         collate_fn: Callable,
         is_batched: bool,
@@ -140,6 +142,7 @@ class Worker:
         self.gate = gate
         self.first_worker = first_worker
         self.start = start
+        self.last_indices = last_indices
         self.mode = mode
         self.collate_fn = collate_fn
         self.is_batched = is_batched
@@ -175,8 +178,8 @@ class Worker:
         if self.start is not None:
             pipeline = unpack_state(self.start["pipelines"][self.id].numpy().tobytes())
             self.states.set({**unpack_host_state(self.start["states"][self.id]), "pipeline": pipeline})
-            if (indices := self.start.get("last_indices")) is not None:
-                self.states.rehearse(lambda: fetch(dataset, self.collate_fn, indices.tolist(), self.is_batched))
+            if self.last_indices is not None:
+                self.states.rehearse(lambda: fetch(dataset, self.collate_fn, self.last_indices, self.is_batched))
         self.begin_data()
 
     def begin_data(self) -> None:
