@@ -8,9 +8,8 @@ from pathlib import Path
 ALL_MODES = ("0", "2", "2p", "0+acc", "2+acc", "2p+acc")
 # From the best to the worst.
 WORST = ("exact", "named", "later", "silent", "error")
-# As owners of combinations.
-SEEN_BY_NO_BATCH = ("model", "loss", "callback")
-STREAMS = ("stream", "stream_pipeline")
+# As owners of combinations, and as those of places.
+OWNERS = {"model": "models", "loss": "losses", "callback": "callbacks"}
 # What is in the main process whatever the workers do.
 IN_MAIN_PROCESS = ("models", "trainers", "callbacks", "losses")
 
@@ -54,17 +53,16 @@ class Reasons:
     def __init__(self, path: Path):
         self._entries = tomllib.loads(path.read_text(encoding="utf-8"))
 
-    def of(self, name: str, at: str) -> str | None:
-        """Why a place, or a combination, cannot be seen at a checkpoint, or `None` if it can."""
+    def of(self, name: str, owner: str, outcome: str) -> str | None:
+        """Why this may become of a place, or of a combination, or `None` if it must not."""
+        names = [name, owner]
         if name.count("-") == 2:
-            owner, kind, _ = name.split("-")
-            is_seen = owner not in SEEN_BY_NO_BATCH and (at != "end" or owner in STREAMS)
-            return None if is_seen else self._entries["kinds"].get(kind)
-        reason = self._entries["anywhere"].get(name)
-        return self._entries["at_epoch_end"].get(name) if reason is None and at == "end" else reason
+            names += name.split("-")[:2]
+        entries = self._entries.get(outcome, {})
+        return next((entries[each] for each in names if each in entries), None)
 
     def names(self) -> list[str]:
-        """The names of all places and kinds that have an entry."""
+        """The names of all places, owners and kinds that have an entry."""
         return [name for entries in self._entries.values() for name in entries]
 
 

@@ -90,7 +90,7 @@ def report(results, listed, arguments) -> int:
     for (name, mode), (outcomes, seconds) in sorted(results.items()):
         for at, found in outcomes.items():
             outcome, alarm = found["outcome"], bool(found["said"]) and found["outcome"] == "exact"
-            nature = reasons().of(name, at) if outcome in ("silent", "later") else None
+            nature = reasons().of(name, listed[name][0], outcome)
             shown = f"{outcome} by nature" if nature else "exact, but warned" if alarm else outcome
             counts[shown] += 1
             by_owner[listed[name][0]][shown] += 1
