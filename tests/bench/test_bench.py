@@ -350,11 +350,12 @@ def test_everything_is_measured_in_miniature(tmp_path, monkeypatch, capsys):
         "recording": {"steps": 20, "padded_steps": 20, "width": 8},
         "memory": {"steps": 50},
         "resuming": {"sizes": [2000], "slow_batches": 5, "positions": [64], "buffered": 128},
+        "check": {"layers": 2, "width": 8},
         "scale": {"workers": [1], "ranks": [1, 2]},
         "journal": {"steps": 8},
     }
     variants = {"resuming": (STOCK, STATEFUL, PATCHED), "recording": (STOCK, STATEFUL, IN_BAND, PATCHED)}
-    variants.update(calls=(PATCHED,), memory=(PATCHED,), scale=(PATCHED,), journal=(STOCK,))
+    variants.update(calls=(PATCHED,), memory=(PATCHED,), check=(PATCHED,), scale=(PATCHED,), journal=(STOCK,))
     chosen = {
         name: dataclasses.replace(
             group, rounds=1, options=tiny.get(name, {}), variants=variants.get(name, (STOCK, PATCHED))

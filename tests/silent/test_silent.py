@@ -1,6 +1,6 @@
 """
-Nothing silent: whatever keeps state wherever, a resume is exact, or named: before it trains on another batch, or where no
-batch shows it, when the first step that shows it has ended.
+Nothing silent: whatever keeps state wherever, a resume is exact, or named before it trains on another batch. Where no
+batch shows it, it is named when the first step that shows it has ended.
 
 Set for more:
 
