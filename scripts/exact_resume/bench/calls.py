@@ -93,9 +93,11 @@ CALLS = (
         "Comes after the collator, the last thing run for a batch.",
     ),
     Call(f"{PACKAGE}.worker_process", "Worker.before_batch", "Nothing, but for the first batch of a resumed run."),
-    Call(f"{PACKAGE}.worker_process", "Worker.after_batch", "Calls the digest and the report."),
-    Call(f"{PACKAGE}.worker_process", "digest_batch", "Digests each field of the batch."),
-    Call(f"{PACKAGE}.worker_process", "WorkerRing.write_digest", "Writes the digests as JSON into shared memory."),
+    Call(
+        f"{PACKAGE}.worker_process",
+        "Worker.after_batch",
+        "Calls the report, after the digest where checkpoints are written.",
+    ),
     Call(
         f"{PACKAGE}.worker_process", "Worker.report", "Calls those below; frees the last Python state of the worker."
     ),
