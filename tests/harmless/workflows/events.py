@@ -33,13 +33,23 @@ def _options():
         "on_train_end",
     ),
     other_rng=WITHIN,
+    may_say={
+        "an evaluation was not over": "a resume cannot begin within an evaluation",
+        "the training was over": "a resume cannot begin after the training",
+    },
 )
 def callback_saves(run, event):
     """A callback takes a checkpoint of its own the second time that an event comes, and the run is resumed from it."""
     return _save_and_resume(run, event)
 
 
-@workflow(other_rng=WITHIN, other_parameters="the weights have made a step that is made again, with other draws")
+@workflow(
+    other_rng=WITHIN,
+    other_parameters="the weights have made a step that is made again, with other draws",
+    must_say={
+        "the parameters were changed already": "a resume cannot begin between the optimizer and the end of its step"
+    },
+)
 def callback_saves_after_the_optimizer(run):
     """The same in `on_optimizer_step`, where the weights are those of the next step."""
     return _save_and_resume(run, "on_optimizer_step")
@@ -121,7 +131,10 @@ def callback_reads_the_data(run, event):
     return run.train(trainer)
 
 
-@workflow(each=("on_step_end", "on_epoch_begin", "on_evaluate"))
+@workflow(
+    each=("on_step_end", "on_epoch_begin", "on_evaluate"),
+    may_say={"a callback had stopped the training": "the run had ended there, and the resume goes on"},
+)
 def callback_stops_the_training(run, event):
     """A callback stops the training in an event; then the run is resumed."""
 

@@ -242,7 +242,10 @@ def chain_with_evaluations(run):
     return run.resume(build(out="second"), run.folder / "first" / "checkpoint-6")
 
 
-@workflow(other_parameters="the evaluation before the resume draws, which the first run did not do")
+@workflow(
+    other_parameters="the evaluation before the resume draws, which the first run did not do",
+    must_say={"field `RNG state cpu`": "its workers persist, and draw no base seed at the step at which they did"},
+)
 def evaluation_before_a_resume(run):
     """A trainer evaluates before it is resumed, and evaluates at every epoch with workers that persist."""
     run.train(make(run, eval_dataset=Samples(3), **EVALUATES))

@@ -158,7 +158,11 @@ KINDS = {
         "OwnLoop",
         "Moves",
         "Delegates",
-    )
+    ),
+    may_say={
+        "field `loss`": "the batch that one of them keeps back is in no checkpoint",
+        "field `learning rate`": "without the optimizer's file, no state of the scheduler is loaded, on stock as well",
+    },
 )
 def subclass(run, kind):
     """A subclass, in a run and in a resumed one."""

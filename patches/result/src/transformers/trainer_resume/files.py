@@ -13,6 +13,7 @@
 # limitations under the License.
 """The file of a checkpoint that has the RNG states of a process: its name, its checksum, and how it is read."""
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -47,10 +48,14 @@ def next_steps_file(path: str) -> str:
 
 
 def save_next_steps(path: str, stored: dict[str, Any]) -> None:
-    """Write that file, at once or not at all."""
+    """Write that file, at once or, if that fails, not at all."""
     temporary = f"{next_steps_file(path)}.tmp"
-    torch.save(add_checksum(stored), temporary)
-    os.replace(temporary, next_steps_file(path))
+    try:
+        torch.save(add_checksum(stored), temporary)
+        os.replace(temporary, next_steps_file(path))
+    except (OSError, RuntimeError):  # the folder may be on its way out
+        with contextlib.suppress(OSError):
+            os.remove(temporary)
 
 
 def load_next_steps(path: str) -> dict[str, Any] | None:

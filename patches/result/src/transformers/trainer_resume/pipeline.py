@@ -43,7 +43,8 @@ class PipelineState:
     def __init__(self, find_roots: Callable[[], dict[str, Any]] = dict):
         self._find_roots = find_roots
         self.faults: dict[str, str] = {}  # by path, what is wrong with a state that was to be set, as a sentence
-        self._unstorable: dict[str, str] = {}  # the same of those that could not be stored when last they were taken
+        # The same of those that could not be stored when they were last asked, and how many states are without it
+        self._unstorable: dict[str, tuple[str, int]] = {}
         self.unsearched: str | None = None  # where the search for generators ended early, as a sentence
         self.missing: dict[str, Any] = {}  # by path, the states of a checkpoint that nothing here has taken
         self._entries: dict[str, tuple[str, Callable[[], Any]]] = {}  # kind and reference, by path
@@ -80,6 +81,11 @@ class PipelineState:
         for path, (kind, refer) in self._entries.items():
             if (value := refer()) is None:
                 continue
+            fault, num_without = self._unstorable.get(path, ("", 0))
+            if num_without & (num_without - 1):  # which may take long, so that it is asked less and less often
+                self._unstorable[path] = (fault, num_without + 1)
+                states[path] = (UNSTORABLE, fault)
+                continue
             try:
                 states[path] = (kind, get_state(kind, value))
                 self._unstorable.pop(path, None)
@@ -87,8 +93,9 @@ class PipelineState:
                 if kind == buffers.KIND and buffers.versions_of(value) == self._versions[path] is not None:
                     continue  # constants, which the next run makes as this one did
                 method = ".state_dict()" if kind == "state_dict" else ""
-                self._unstorable[path] = f"`{path}{method}` cannot be stored ({describe(error)})"
-                states[path] = (UNSTORABLE, self._unstorable[path])
+                fault = f"`{path}{method}` cannot be stored ({describe(error)})"
+                self._unstorable[path] = (fault, num_without + 1)
+                states[path] = (UNSTORABLE, fault)
         return states
 
     def load_state_dict(self, state_dict: dict[str, tuple[str, Any]]) -> None:
@@ -122,7 +129,8 @@ class PipelineState:
     def find_faults(self) -> list[str]:
         """What is wrong with states of the pipeline, and with those of a checkpoint that nothing has taken."""
         mismatches = (self._find_mismatch(path, *entry) for path, entry in self.missing.items())
-        return [*dict.fromkeys((*self.faults.values(), *self._unstorable.values(), *filter(None, mismatches)))]
+        unstorable = (fault for fault, _ in self._unstorable.values())
+        return [*dict.fromkeys((*self.faults.values(), *unstorable, *filter(None, mismatches)))]
 
 
 def refer_to(value: Any) -> Callable[[], Any]:

@@ -110,12 +110,14 @@ class NextSteps(NamedTuple):
     Args:
         save (`str`): The identifier of the save.
         step (`int`): The global step of the checkpoint.
+        max_steps (`int`): The number of update steps of the run, on which learning rates depend.
         results (`dict[int, dict]`): Digests of what some update steps came to, by the global step at their end.
         batches (`dict`): The digest of the first batch, by epoch and index, if none was fetched ahead.
     """
 
     save: str
     step: int
+    max_steps: int
     results: dict[int, dict[str, list]]
     batches: dict[tuple[int, int], dict[str, list]]
 

@@ -102,7 +102,7 @@ def _load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tu
             if begin[1] == position.num_batches_consumed:
                 _prepare(session, trainer, checkpoint, position, stored, rng_states, is_exact=obstacle is None)
                 if obstacle is None and not changes:  # else that it is not exact is known
-                    _expect_batches(session, stored, rng_states.get("pipeline", {}))
+                    _expect(session, trainer, stored, rng_states.get("pipeline", {}))
     except Exception as error:  # whatever a damaged file leads to
         obstacle = f"{path} cannot be used ({type(error).__name__}: {error})"
     trainer.control.should_save = False  # which a callback may have restored, from within the save
@@ -220,11 +220,12 @@ def _load_recorder(recorder, stored: Record) -> None:
     recorder.worker_start_if_stopped = stored.workers_if_stopped
 
 
-def _expect_batches(session, stored: Record, pipeline: dict[str, Any]) -> None:
+def _expect(session, trainer, stored: Record, pipeline: dict[str, Any]) -> None:
     expected = {(stored.position.epoch, index): digest for index, digest in stored.batch_digests.items()}
     following = load_next_steps(session.resumed_from)
     if following is not None and following["save"] == stored.save:  # else it is from before the step was written anew
-        session.step_check.expect(following["results"])
+        if following["max_steps"] == trainer.state.max_steps:  # else the run was made longer or shorter
+            session.step_check.expect(following["results"])
         expected.update(following["batches"])
     session.batch_check.expected, session.batch_check.known_states = expected, list(pipeline)
 

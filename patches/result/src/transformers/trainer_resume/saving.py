@@ -64,7 +64,7 @@ def add_record(session, trainer, rng_states: dict[str, Any], output_dir: str) ->
         )
         stored = {"exact_resume": record.to_dict(), **({"buffers": buffers} if any(buffers.values()) else {})}
         if record.moments is not None:
-            session.step_check.await_steps(session.saved.path, record.save, record.step, bool(record.batch_digests))
+            session.step_check.await_steps(session.saved.path, record.save, trainer.state, bool(record.batch_digests))
     return add_checksum({**rng_states, **to_file(state, session.args), **stored})
 
 

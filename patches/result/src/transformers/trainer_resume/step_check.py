@@ -19,12 +19,12 @@ So it shows whatever a model, a loss function, an optimizer or a callback keeps 
 difference, and what else is not the same, such as a kernel that is not deterministic.
 """
 
-import contextlib
 import os
 import sys
 
 import torch
 
+from ..trainer_callback import TrainerState
 from .batch_digest import Digest, digest_batch, find_difference
 from .errors import report_inexact
 from .files import save_next_steps
@@ -51,18 +51,18 @@ class StepCheck:
         self.expected = results
         self.due = min([self.due, *results])
 
-    def await_steps(self, path: str, save: str, step: int, has_batches: bool) -> None:
+    def await_steps(self, path: str, save: str, state: TrainerState, has_batches: bool) -> None:
         """
         Add what follows to a checkpoint.
 
         Args:
             path (`str`): Its RNG file.
             save (`str`): The identifier of the save.
-            step (`int`): The global step of the checkpoint.
+            state ([`TrainerState`]): Where the run is.
             has_batches (`bool`): Whether it has the digests of batches that were fetched ahead.
         """
-        self._path, self.following = path, NextSteps(save, step, {}, {})
-        self.due, self.awaits_batch = step + 1, not has_batches
+        self._path, self.following = path, NextSteps(save, state.global_step, state.max_steps, {}, {})
+        self.due, self.awaits_batch = state.global_step + 1, not has_batches
 
     def add_batch(self, epoch: int, index: int, digest: Digest | None) -> None:
         """Add the batch that follows, if it can be looked at."""
@@ -76,8 +76,7 @@ class StepCheck:
         if following is not None and step > following.step and is_power_of_two(step - following.step):
             following.results[step] = results
             if os.path.isfile(self._path):
-                with contextlib.suppress(OSError, RuntimeError):  # the folder may be on its way out
-                    save_next_steps(self._path, following._asdict())
+                save_next_steps(self._path, following._asdict())
 
     def plan(self, step: int) -> None:
         """Find out after which step there is something to do, after this one."""
@@ -121,7 +120,7 @@ def _report(session, step: int, difference: str) -> None:
     report_inexact(
         session.args.exact_resume,
         f"The resume is not bit-exact: update step {step} does not come to what it came to after"
-        f" {session.resumed_from} was written. Of its results, {difference}. Unless kernels are not deterministic (see"
-        " `full_determinism`), or the hardware or a library is another, a model, a loss function, an optimizer or a"
-        f" callback keeps what the checkpoint does not have. PyTorch is {torch.__version__}.",
+        f" {session.resumed_from} was written. Of its results, {difference}. Unless an argument, the hardware or a"
+        " library is another, or kernels are not deterministic (see `full_determinism`), a model, a loss function, an"
+        f" optimizer or a callback keeps what the checkpoint does not have. PyTorch is {torch.__version__}.",
     )
