@@ -1,8 +1,8 @@
 """
 Devices other than the CPU.
 
-XPU, MPS and several GPUs of one process are stood in for by generators of the CPU: what is proven is that their states
-are recorded and restored at the right moments.
+XPU, MPS and several GPUs of one process are stood in for: what is proven is that their states are recorded and
+restored at the right moments.
 """
 
 import importlib.util
@@ -28,10 +28,22 @@ from exact_resume.matrix.scenarios.base import (
 
 
 class StandIn:
-    """A device module with `num_devices` devices, each of which is a generator of the CPU."""
+    """
+    A device module with `num_devices` devices, each of which draws as a generator of the CPU does.
+
+    It keeps states and no generators: those of a device are nobody's attributes, so no search finds them.
+    """
 
     def __init__(self, num_devices: int = 1):
-        self.generators = [torch.Generator().manual_seed(seed) for seed in range(num_devices)]
+        self.states = [torch.Generator().manual_seed(seed).get_state() for seed in range(num_devices)]
+
+    def randn(self, device: int, shape: torch.Size) -> torch.Tensor:
+        """Noise that is drawn on one of the devices."""
+        generator = torch.Generator()
+        generator.set_state(self.states[device])
+        drawn = torch.randn(shape, generator=generator)
+        self.states[device] = generator.get_state()
+        return drawn
 
     def current_device(self) -> int:
         """The first."""
@@ -39,20 +51,19 @@ class StandIn:
 
     def get_rng_state(self) -> torch.Tensor:
         """That of the current device."""
-        return self.generators[0].get_state()
+        return self.states[0].clone()
 
     def set_rng_state(self, state: torch.Tensor) -> None:
         """Inverse of `get_rng_state`."""
-        self.generators[0].set_state(state)
+        self.states[0] = state.clone()
 
     def get_rng_state_all(self) -> list[torch.Tensor]:
         """Those of all devices."""
-        return [generator.get_state() for generator in self.generators]
+        return [state.clone() for state in self.states]
 
     def set_rng_state_all(self, states: list[torch.Tensor]) -> None:
         """Inverse of `get_rng_state_all`."""
-        for generator, state in zip(self.generators, states, strict=True):
-            generator.set_state(state)
+        self.states = [state.clone() for state in states]
 
 
 class StandInModel(pieces.TinyModel):
@@ -62,8 +73,8 @@ class StandInModel(pieces.TinyModel):
 
     def forward(self, x: torch.Tensor, labels: torch.Tensor, index: torch.Tensor | None = None):
         """As `TinyModel.forward`, with noise from every device."""
-        for generator in self.device_module.generators if self.training else ():
-            x = x + torch.randn(x.shape, generator=generator)
+        for device in range(len(self.device_module.states) if self.training else 0):
+            x = x + self.device_module.randn(device, x.shape)
         return super().forward(x, labels, index)
 
 
@@ -83,7 +94,7 @@ def standing_in(device_type: str, device_module: StandIn):
         if importlib.util.find_spec("transformers.trainer_resume") is None:
             yield
             return
-        answer = (torch.device(device_type), len(device_module.generators) > 1)
+        answer = (torch.device(device_type), len(device_module.states) > 1)
         with mock.patch("transformers.trainer_resume.generators.training_device", lambda args: answer, create=True):
             yield
 

@@ -91,17 +91,23 @@ def scenarios() -> list[Scenario]:
         ),
         *[
             _scenario(f"{name}{suffix}", f"{title}{words}", ORDINARY, arguments=arguments, tier=tier, **fields)
-            for name, title, fields in (
-                ("ordinary_dataset", "dataset draws from module, class and function", {"dataset": SAMPLES}),
-                ("ordinary_collator", "collator in a decorator, with a cached factory", {"make_collator": DECORATED}),
+            for name, title, first_tier, fields in (
+                ("ordinary_dataset", "dataset draws from module, class and function", "core", {"dataset": SAMPLES}),
+                (
+                    "ordinary_collator",
+                    "collator in a decorator, with a cached factory",
+                    "quick",
+                    {"make_collator": DECORATED},
+                ),
                 (
                     "ordinary_buffers",
                     "transform with a buffer",
+                    "quick",
                     {"dataset": partial(ordinary_pieces.BufferDataset, 22)},
                 ),
             )
             for suffix, words, arguments, tier in (
-                ("", "", {}, "quick"),
+                ("", "", {}, first_tier),
                 ("_workers", ", 2 persistent workers", persistent, "suite"),
             )
         ],

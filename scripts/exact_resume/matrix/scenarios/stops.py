@@ -164,7 +164,7 @@ def scenarios() -> list[Scenario]:
                 (
                     "model",
                     "model with a buffer that is not saved, and",
-                    "quick",
+                    "core",
                     {"model": run_state_pieces.OwnNoiseModel},
                 ),
                 ("trainer", "trainer", "suite", {"trainer_class": run_state_pieces.OwnNoiseTrainer}),

@@ -88,7 +88,8 @@ class PipelineState:
                 continue
             try:
                 states[path] = (kind, get_state(kind, value))
-                self._unstorable.pop(path, None)
+                if num_without:
+                    del self._unstorable[path]
             except Exception as error:  # whatever users' methods raise
                 if kind == buffers.KIND and buffers.versions_of(value) == self._versions[path] is not None:
                     continue  # constants, which the next run makes as this one did
