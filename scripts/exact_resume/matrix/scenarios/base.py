@@ -17,7 +17,7 @@ ALL = ("torch", "numpy", "python")
 DROPOUT = partial(pieces.TinyModel, dropout=0.5)
 RESTORE, PER_STEP, POSITION = "restore-order", "per-step-rng-checkpoints", "stored-position"
 WORKERS, PIPELINE, DEVICES = "worker-rng-states", "pipeline-states", "device-rng-states"
-ORDINARY, KEPT = "ordinary-code", "run-state"
+ORDINARY, KEPT, PARTIAL, BUCKETS = "ordinary-code", "run-state", "partial-records", "gradient-buckets"
 # With these, what is not exact is named; they make nothing exact.
 NAMING = ("resume-check",)
 CONVERSIONS, COMPLETE = "weight-conversions", "complete-checkpoints"

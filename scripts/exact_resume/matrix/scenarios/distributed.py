@@ -1,6 +1,6 @@
 """Several ranks: DDP and FSDP2 with gloo on the CPU."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -11,10 +11,13 @@ from torch.utils.data import IterableDataset
 from transformers import Trainer, TrainingArguments
 
 from exact_resume.matrix import pieces
+from exact_resume.matrix.distributed_pieces import AdaptedModel, NormalizedModel, OrderByRank, OrderedModel
 from exact_resume.matrix.scenarios.base import (
     ALL,
+    BUCKETS,
     DEVICES,
     DROPOUT,
+    KEPT,
     PER_STEP,
     PIPELINE,
     WORKERS,
@@ -26,9 +29,11 @@ from exact_resume.matrix.scenarios.base import (
 # With 2 ranks and 2 samples a batch, 7 update steps an epoch, of which the last is ragged.
 SIZE = 26
 ARGUMENTS = {"num_train_epochs": 2, "per_device_train_batch_size": 2, "ddp_find_unused_parameters": False}
-# A sum of three gradients depends on their order, and that on the buckets, which are built anew after the first step
+# A sum of three gradients depends on their order, and that on the buckets, which change after the first step
 # unless DDP looks for unused parameters.
 THREE = {"ddp_find_unused_parameters": True}
+# Of 2.3 MB, for the smallest buckets that there are.
+WIDE = partial(OrderedModel, width=256, num_layers=8)
 # Two neighbours, the end of an epoch, and within the next.
 INTERRUPTS = (2, 3, 7, 10)
 
@@ -88,16 +93,6 @@ def _map_style() -> list[Scenario]:
         _ddp("dropout", "dropout only", None, dataset=noise(size=SIZE)),
         _ddp("noise", "all noise", PER_STEP, tier="quick"),
         _ddp("noise_3_ranks", "3 ranks, all noise", PER_STEP, THREE, num_processes=3, interrupts=(2, 3, 5, 8)),
-        # Not exact, as the buckets are built anew after the first step of every call to `train`.
-        _ddp(
-            "rebuilt_buckets",
-            "3 ranks, dropout only, buckets built anew",
-            PER_STEP,
-            dataset=noise(size=SIZE),
-            num_processes=3,
-            interrupts=(2, 3, 5, 8),
-            tier="long",
-        ),
         _ddp("reseeded", "resumed with another seed", PIPELINE, seed_before_training=True),
         _ddp("collator", "random collator", PER_STEP, dataset=noise(size=SIZE), make_collator=_noisy_collator),
         _ddp("drop_last", "drop_last", PER_STEP, {"dataloader_drop_last": True}, interrupts=(2, 3, 6, 9)),
@@ -195,6 +190,45 @@ def _iterable() -> list[Scenario]:
     ]
 
 
+def _buckets() -> list[Scenario]:
+    """Three ranks and more, where DDP arranges its buckets anew."""
+    shared = {"dataset": noise(size=SIZE), "num_processes": 3, "interrupts": (1, 2, 3, 5)}
+
+    def scenario(name: str, title: str, model: Callable, arguments: dict | None = None, **options) -> Scenario:
+        return _ddp(f"buckets_{name}", title, BUCKETS, arguments, model=model, **{**shared, **options})
+
+    # Not both: PyTorch does not take micro-batches of a static graph whose gradients are not summed up.
+    static, accumulate = {"ddp_static_graph": True}, {"gradient_accumulation_steps": 2}
+    spare = partial(OrderedModel, has_spare=True, is_checkpointed=True)
+    return [
+        scenario("one", "3 ranks", OrderedModel, tier="core"),
+        scenario("noise", "3 ranks, all noise", OrderedModel, dataset=noise(*ALL, size=SIZE)),
+        scenario("several", "4 ranks, 3 buckets", WIDE, {"ddp_bucket_cap_mb": 1}, num_processes=4),
+        scenario("accumulation", "3 ranks, accumulation 2, ragged last step", OrderedModel, accumulate),
+        scenario("checkpointed", "3 ranks, activations computed again", partial(OrderedModel, is_checkpointed=True)),
+        scenario("frozen", "3 ranks, frozen parameters", partial(OrderedModel, frozen=True)),
+        scenario("adapters", "3 ranks, low-rank adapters", AdaptedModel),
+        scenario("by_rank", "3 ranks, another order on each", OrderByRank),
+        scenario("static", "3 ranks, static graph, unused parameters", spare, static),
+        scenario("eight", "8 ranks", OrderedModel, num_processes=8, tier="long"),
+    ]
+
+
+def _evaluation() -> dict:
+    return {"eval_dataset": pieces.NoisyDataset(10)}
+
+
+def _statistics() -> list[Scenario]:
+    """Buffers that differ by rank, and are evaluated with, or trained with as DDP does not send those of rank 0."""
+    shared = {"model": NormalizedModel, "dataset": noise(size=SIZE), "trainer_options": _evaluation}
+    arguments = {"eval_strategy": "steps", "eval_steps": 1}
+    own = {**arguments, "ddp_broadcast_buffers": False}
+    return [
+        _ddp("statistics", "batch normalization, those of rank 0", None, arguments, **shared),
+        _ddp("own_statistics", "batch normalization, those of each rank", KEPT, own, **shared),
+    ]
+
+
 def _noisy_collator():
     return pieces.noisy_collate
 
@@ -234,4 +268,4 @@ def _fsdp() -> list[Scenario]:
 
 def scenarios() -> list[Scenario]:
     """What is particular to several ranks: how data is dispatched or sharded, and who owns which state."""
-    return _map_style() + _iterable() + _fsdp()
+    return _map_style() + _buckets() + _statistics() + _iterable() + _fsdp()

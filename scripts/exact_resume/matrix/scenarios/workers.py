@@ -3,7 +3,16 @@
 from functools import partial
 
 from exact_resume.matrix import pieces
-from exact_resume.matrix.scenarios.base import ALL, DROPOUT, WORKERS, Scenario, noise, worker_arguments
+from exact_resume.matrix.scenarios.base import (
+    ALL,
+    ARGUMENTS,
+    DROPOUT,
+    PARTIAL,
+    WORKERS,
+    Scenario,
+    noise,
+    worker_arguments,
+)
 
 
 def _tier(num_workers: int, prefetch: int, persistent: bool, method: str) -> str:
@@ -86,6 +95,21 @@ def scenarios() -> list[Scenario]:
             model=DROPOUT,
             arguments=worker_arguments(2, 2, True, "fork"),
             tier="suite",
+        ),
+        # What the worker draws is not recorded then; nothing does, as one alone keeps the order.
+        Scenario(
+            "workers_any_order",
+            "1 worker, in any order, unseedable sampler",
+            "workers",
+            PARTIAL,
+            model=DROPOUT,
+            arguments={
+                **worker_arguments(1),
+                "accelerator_config": {"use_seedable_sampler": False},
+                "dataloader_in_order": False,
+            },
+            tier="core",
+            lacks=None if "dataloader_in_order" in ARGUMENTS else "no workers that deliver in any order",
         ),
         Scenario(
             "workers_unseedable",

@@ -41,6 +41,9 @@ logs after its last checkpoint are logged again by the one that resumes from it,
 Worker processes have states of their own. Each saves them in shared memory after every batch, in `Worker.report`, and
 starts from those that followed its last consumed batch, in `Worker.begin`.
 
+With more than two processes, `DistributedDataParallel` sums up gradients in an order that its first backward pass
+decides. A resume lets it decide so again: [`GradientBuckets`].
+
 No search finds all that ordinary code keeps. So a checkpoint has digests of the batches that were fetched ahead, and
 later gets digests of what the first, second, fourth, ... update step after it comes to. A resume compares what it
 fetches, before it trains on that, and what its steps come to, and names what differs: [`BatchCheck`], [`StepCheck`].

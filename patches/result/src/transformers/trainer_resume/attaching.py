@@ -25,6 +25,7 @@ from . import loader_hooks, obstacles, owned
 from .batch_digest import unchecked_fields
 from .errors import report_inexact
 from .generators import RNGStates
+from .gradient_buckets import GradientBuckets
 from .model_buffers import Buffers
 from .pipeline import PipelineState, refer_to
 from .record import RunShape
@@ -33,28 +34,31 @@ from .recorder import LoaderTraits, Recorder
 
 def attach(session, trainer, dataloader: Any, model: torch.nn.Module) -> None:
     """As [`ExactResume.attach`]."""
+    session.gradient_buckets = GradientBuckets(session.args, model)
     loader = getattr(dataloader, "base_dataloader", dataloader)
     session.eval_dataloaders = list(getattr(trainer, "_eval_dataloaders", ()))
     session.shape = RunShape.of(trainer, dataloader, loader)
     session.trainer = weakref.ref(trainer)
     session.states = _make_states(session, PipelineState())
-    session.buffers = Buffers(partial(_find_model, session.trainer))
+    # The file with the weights has the buffers of the process that writes it
+    session.buffers = Buffers(partial(_find_model, session.trainer), with_persistent=not session.args.should_save)
     if not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):  # whose parameters come and go
         trainable = [parameter for parameter in trainer.model.parameters() if parameter.requires_grad]
         session.parameter = weakref.ref(trainable[-1]) if trainable else session.parameter
-    session.obstacle = obstacles.of_dataloader(session.args, dataloader, loader, model)
+    session.obstacle = obstacles.of_dataloader(loader)
     if session.obstacle is None:
         _follow_draws(session, trainer, dataloader, loader)
     # Only a resume suffers, so only a resume warns; but who is strict wants to know before the training.
     if session.args.exact_resume == "strict":
         session.states.get()  # which finds what cannot be stored
-        for obstacle in filter(None, [session.obstacle, *session.states.find_faults()]):
+        for obstacle in filter(None, [session.obstacle, *session.find_faults()]):
             report_inexact("strict", f"A resume of this run cannot be bit-exact: {obstacle}.")
         if (doubt := session.states.unsearched) is not None:
             report_inexact("strict", f"Whether a resume of this run is bit-exact cannot be told: {doubt}.")
 
 
 def _follow_draws(session, trainer, dataloader: Any, loader: DataLoader) -> None:
+    session.fault = obstacles.of_batches(session.args, dataloader, loader)
     has_digests = session.awaits_load or _may_save(session, trainer)
     traits = LoaderTraits.of(session.args, dataloader, loader, has_digests)
     loader_hooks.follow_draws(loader, session, session.gate)

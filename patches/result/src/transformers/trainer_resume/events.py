@@ -76,6 +76,7 @@ def begin(session, name: str, trainer) -> None:
 
 def look_into_model(session) -> None:
     """Keep what a checkpoint within the step that begins needs, and look for generators that have appeared."""
+    session.gradient_buckets.begin_step()
     if session.keeps_buffers:
         session.buffers.keep()
     if is_power_of_two(session.num_steps):

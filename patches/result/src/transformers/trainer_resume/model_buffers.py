@@ -39,10 +39,11 @@ class Buffers:
 
     Args:
         find_model (`Callable[[], torch.nn.Module | None]`): Returns the model, which is not kept.
+        with_persistent (`bool`): Whether the file with the weights has those of another process.
     """
 
-    def __init__(self, find_model: Callable[[], torch.nn.Module | None]):
-        self._find_model = find_model
+    def __init__(self, find_model: Callable[[], torch.nn.Module | None], with_persistent: bool = False):
+        self._find_model, self._with_persistent = find_model, with_persistent
         self.faults: list[str] = []  # what could not be put back, as sentences
         # A counter of versions tells of no change by the kernels of batch normalization.
         self._made = {name: _digest(owner[key]) for name, owner, key in self._find(with_persistent=False)}
@@ -83,7 +84,8 @@ class Buffers:
 
     def state_dict(self) -> tuple[dict[str, Any], list[str]]:
         """What no other file has, and what is missing there, as sentences."""
-        slots = self._find(with_persistent=False)
+        # Of one that is not as it was made, or that is in the file, too
+        slots = self._find(self._with_persistent)
         stored, left_out = _divide([slot for slot in slots if _digest(slot[1][slot[2]]) != self._made.get(slot[0])])
         values = {name: _copy(owner[key]) for name, owner, key in stored}
         made = {name: self._made[name] for name, _, _ in slots if name in self._made}
@@ -95,7 +97,8 @@ class Buffers:
         state, faults = self.state_dict()
         if self._slots is None:
             statistics = [name for name, _, key in self._find(with_persistent=True) if key == "running_mean"]
-            unknown = [*state["values"], *statistics]
+            changed = [name for name, _, _ in self._find(with_persistent=False) if name in state["values"]]
+            unknown = [*changed, *statistics]
         else:
             unknown = [
                 name

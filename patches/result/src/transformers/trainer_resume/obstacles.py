@@ -17,7 +17,6 @@ import os
 
 import numpy as np
 import torch
-from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, IterableDataset
 
 from ..optimization import GreedyLR
@@ -33,35 +32,34 @@ WORKER_DID_NOT_REPORT = (
 )
 
 
-def of_dataloader(args, dataloader, loader, model: torch.nn.Module) -> str | None:
+def of_dataloader(loader) -> str | None:
+    """Why a run with this dataloader cannot be recorded."""
+    if not isinstance(loader, DataLoader) or type(loader).__iter__ is not DataLoader.__iter__:
+        return f"the batches come from a `{type(loader).__name__}`, not from a `torch.utils.data.DataLoader`"
+    if loader.persistent_workers and loader._iterator is not None:
+        return "the dataloader's persistent workers were started before, as by an earlier call to `train`"
+    if np.random.get_state(legacy=False)["bit_generator"] != "MT19937":
+        return "the global bit generator of NumPy was replaced"
+    return None
+
+
+def of_batches(args, dataloader, loader: DataLoader) -> str | None:
     """
-    Why a run cannot be recorded.
+    Why some batches of a resume may be other ones, though what is recorded is restored.
 
     Args:
         args ([`TrainingArguments`]): The arguments of the run.
         dataloader: What [`Trainer.get_train_dataloader`] returned.
         loader (`torch.utils.data.DataLoader`): The dataloader in it.
-        model (`torch.nn.Module`): The model, wrapped for training.
     """
-    if not isinstance(loader, DataLoader) or type(loader).__iter__ is not DataLoader.__iter__:
-        return f"the batches come from a `{type(loader).__name__}`, not from a `torch.utils.data.DataLoader`"
-    if args.world_size > 2 and isinstance(model, DistributedDataParallel) and not model.find_unused_parameters:
-        return (
-            "`DistributedDataParallel` arranges the gradients anew after the first step of every process, which"
-            " changes the order in which they are summed up (see `ddp_find_unused_parameters`)"
-        )
     if loader_hooks.is_dispatched(args, dataloader) and not dataloader._drop_last and has_length(loader.dataset):
         if not isinstance(loader.dataset, IterableDataset) and len(loader.dataset) % args.world_size:
             return (
-                "the first batch completes the last one, and is not read again (`dispatch_batches=True`; see"
-                " `dataloader_drop_last`)"
+                "the first batch of an epoch completes its last one, and is not read again (`dispatch_batches=True`;"
+                " see `dataloader_drop_last`)"
             )
     if loader.num_workers > 0 and not getattr(loader, "in_order", True):
         return "the workers deliver their batches in any order (`dataloader_in_order=False`)"
-    if loader.persistent_workers and loader._iterator is not None:
-        return "the dataloader's persistent workers were started before, as by an earlier call to `train`"
-    if np.random.get_state(legacy=False)["bit_generator"] != "MT19937":
-        return "the global bit generator of NumPy was replaced"
     return None
 
 

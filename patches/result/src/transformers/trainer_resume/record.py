@@ -244,6 +244,7 @@ class Record:
         pending (`dict[str, bool]`): If some of the end of a step is left to do, the switches of the
             [`TrainerControl`].
         batch_digests (`dict[int, dict]`): The digests of batches that were fetched but not trained on, by index.
+        gradient_buckets (`dict`, *optional*): As [`GradientBuckets.state_dict`] returns it.
     """
 
     process: int
@@ -265,6 +266,7 @@ class Record:
     stop: str | None = None
     pending: dict[str, bool] = field(default_factory=dict)
     batch_digests: dict[int, dict[str, list]] = field(default_factory=dict)
+    gradient_buckets: dict[str, Any] | None = None
     version: int = FORMAT_VERSION
 
     def to_dict(self) -> dict[str, Any]:

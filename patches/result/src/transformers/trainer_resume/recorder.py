@@ -38,6 +38,7 @@ class LoaderTraits:
         is_iterable (`bool`): Whether it reads an iterable dataset.
         num_workers (`int`): The number of its worker processes.
         has_persistent_workers (`bool`): Whether these serve several epochs.
+        follows_workers (`bool`): Whether their states can be recorded.
         num_draws (`int`): The number of index batches that make a batch of this process.
         num_first (`int`): The number of batches that are kept to complete the last one.
         max_ahead (`int`): The number of index batches that the training may have pulled and not reported.
@@ -48,6 +49,7 @@ class LoaderTraits:
     is_iterable: bool
     num_workers: int
     has_persistent_workers: bool
+    follows_workers: bool
     num_draws: int
     num_first: int
     max_ahead: int
@@ -66,6 +68,7 @@ class LoaderTraits:
             is_iterable=is_iterable,
             num_workers=loader.num_workers,
             has_persistent_workers=loader.persistent_workers,
+            follows_workers=loader.num_workers > 0 and getattr(loader, "in_order", True),
             num_draws=num_draws,
             # Where one process reads for all, all of them have to skip in the same way.
             num_first=num_draws if is_iterable and is_dispatched and not dataloader._drop_last else 0,
@@ -148,7 +151,7 @@ class Recorder:
             `bool`: Whether these start from the states of others.
         """
         traits = self.traits
-        if traits.num_workers == 0 or not (traits.has_states or traits.has_digests):
+        if not traits.follows_workers or not (traits.has_states or traits.has_digests):
             return False
         if traits.has_persistent_workers and is_same_loader:
             self.workers.next_epoch(self.moments.num_drawn)

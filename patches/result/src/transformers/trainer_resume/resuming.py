@@ -46,10 +46,8 @@ def skip_hook() -> Callable:
     return skip_first_batches
 
 
-def begin(session, trainer, checkpoint: str | None, epoch: int, num_batches: int) -> tuple[int, int]:
+def begin(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tuple[int, int]:
     """As [`ExactResume.load`]."""
-    if checkpoint is None:
-        return epoch, num_batches
     session.initial_loss_step = getattr(trainer, "_initial_global_step", 0)
     epoch, num_batches = _load(session, trainer, checkpoint, epoch, num_batches)
     session.awaits_load, session.progress.epoch = False, epoch - 1
@@ -83,6 +81,7 @@ def _load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tu
             changes, doubt = find_changes(checkpoint, stored.save)
             changes += _find_changes(path, stored)
             session.resumed_from, session.known_faults = path, stored.faults
+            session.gradient_buckets.expect(stored.gradient_buckets)
             stopping.restore_patience(trainer)
             changes.extend(filter(None, [stopping.find_difference(trainer, stored.stop)]))
             session.states.owned.refresh()

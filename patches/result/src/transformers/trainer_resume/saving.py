@@ -134,13 +134,14 @@ def _make_record(session, trainer, save: str, caller: Caller) -> Record | None:
         sums=start.sums if is_inside else Sums.of(trainer, session.initial_loss_step, trainer._tr_loss.clone()),
         last_step=list(session.last_step),
         eval_dataloaders=sorted({*(start.eval_dataloaders if is_inside else session.eval_dataloaders)}),
-        faults=session.states.find_faults(),
+        faults=session.find_faults(),
         has_drawn_on_save=session.has_drawn_on_save,
         # One that a callback takes for itself is followed by none
         is_drawn_after=session.has_drawn_on_save and trainer.control.should_save,
         num_logs=start.num_logs if is_inside else num_logs,
         stop=stopping.find_stop(session, trainer),
         pending=pending,
+        gradient_buckets=session.gradient_buckets.state_dict(is_inside),
     )
     if recorder is None or record.obstacle is not None:
         return record

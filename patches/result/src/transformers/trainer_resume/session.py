@@ -23,6 +23,7 @@ from .batch_check import BatchCheck
 from .errors import guarded, report_inexact
 from .files import load_rng_file
 from .generators import RNGStates
+from .gradient_buckets import GradientBuckets
 from .loader_hooks import Gate
 from .model_buffers import Buffers
 from .pipeline import PipelineState
@@ -50,6 +51,7 @@ class ExactResume:
         self.is_on = args.exact_resume != "off"
         self.handles_sigterm = getattr(args, "enable_jit_checkpoint", False)
         self.obstacle = None  # why a resume of this run cannot be exact
+        self.fault = None  # what of it is not recorded, though the rest is
         self.progress = Progress()
         self.gate = Gate()
         self.states = RNGStates(PipelineState(), args) if self.is_on else None
@@ -73,6 +75,7 @@ class ExactResume:
         self.num_logs_to_repeat = self.num_logs_told = 0  # of them, from S on: what was told before the checkpoint
         self.pending = {}  # the switches for what is left to do of the end of a step
         self.buffers = Buffers(_nothing)
+        self.gradient_buckets = GradientBuckets(args)
         self.num_steps = 0  # of this run
         self.is_preempted = self.has_ended = False  # by a signal, or as the training is over
         self.has_evaluated = None  # on start; not known if this run continues none
@@ -138,10 +141,15 @@ class ExactResume:
         self.eval_dataloaders = [*self.eval_dataloaders, name]
 
     def detach(self) -> None:
-        """Leave the dataloader as it was."""
+        """Leave the dataloader as it was, and the model."""
+        self.gradient_buckets.detach()
         for loader in (self.attached(), self.loader()):
             if loader is not None:
                 loader_hooks.take_off(loader)
+
+    def find_faults(self) -> list[str]:
+        """What of the run is not recorded, or not stored, as sentences."""
+        return [*filter(None, [self.fault, self.gradient_buckets.find_fault()]), *self.states.find_faults()]
 
     def give_up(self, obstacle: str) -> None:
         self.obstacle = obstacle
@@ -184,7 +192,7 @@ class ExactResume:
             if self.recorder is not None:
                 self.recorder.begin_step(progress.num_pulled)
             self.num_steps += 1
-            if self.keeps_buffers or is_power_of_two(self.num_steps):
+            if self.keeps_buffers or self.num_steps == 3 or is_power_of_two(self.num_steps):
                 self._look_into_model()
 
     _look_into_model = guarded(events.look_into_model)
@@ -207,7 +215,10 @@ class ExactResume:
         Raises:
             ExactResumeError: If the resume cannot be exact and `exact_resume` is `"strict"`.
         """
-        return resuming.begin(self, trainer, checkpoint, epoch, num_batches) if self.is_on else (epoch, num_batches)
+        if not self.is_on or checkpoint is None:
+            return epoch, num_batches
+        with self.gradient_buckets.restoring(self):
+            return resuming.begin(self, trainer, checkpoint, epoch, num_batches)
 
     def load_rng_file(self, path: str) -> dict[str, Any] | None:
         """As [`files.load_rng_file`], once without reading the file again that [`~ExactResume.load`] has read."""
