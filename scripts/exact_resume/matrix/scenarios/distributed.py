@@ -241,6 +241,8 @@ class ShardingTrainer(Trainer):
         state = self.accelerator.state
         PartialState._shared_state["distributed_type"] = state.distributed_type = DistributedType.FSDP
         state.fsdp_plugin = FullyShardedDataParallelPlugin(**self.args.fsdp_plugin_args)
+        if state.mixed_precision != "no":
+            state.fsdp_plugin.set_mixed_precision(state.mixed_precision)
         self.is_fsdp_enabled = True
 
     def training_step(self, model, *args, **kwargs):
@@ -250,22 +252,87 @@ class ShardingTrainer(Trainer):
 
 
 def _fsdp() -> list[Scenario]:
-    shared = {
-        "group": "distributed",
-        "model": DROPOUT,
-        "trainer_class": ShardingTrainer,
-        "num_processes": 2,
-        "interrupts": INTERRUPTS,
-        "tier": "suite",
-        "arguments": {**ARGUMENTS, "fsdp": True, "fsdp_config": {"version": 2, "auto_wrap_policy": "NO_WRAP"}},
-        "lacks": None if hasattr(TrainingArguments, "_process_fsdp_args") else "no FSDP2 but from the environment",
-    }
+    def scenario(name: str, title: str, fixed_by: str | None, arguments=None, config=None, **options) -> Scenario:
+        config = {"version": 2, "auto_wrap_policy": "NO_WRAP", **(config or {})}
+        options = {
+            "dataset": noise(*ALL, size=SIZE),
+            "model": DROPOUT,
+            "num_processes": 2,
+            "interrupts": INTERRUPTS,
+            **options,
+        }
+        return Scenario(
+            f"fsdp_{name}",
+            f"FSDP2: {title}",
+            "distributed",
+            fixed_by,
+            trainer_class=ShardingTrainer,
+            arguments={**ARGUMENTS, "fsdp": True, "fsdp_config": config, **(arguments or {})},
+            tier="suite",
+            lacks=None if hasattr(TrainingArguments, "_process_fsdp_args") else "no FSDP2 but from the environment",
+            **options,
+        )
+
+    sharded = {"state_dict_type": "SHARDED_STATE_DICT"}
+    wrapped = {"auto_wrap_policy": "TRANSFORMER_BASED_WRAP", "transformer_layer_cls_to_wrap": ["Linear"]}
+    evaluated = {"eval_on_start": True, "eval_strategy": "steps", "eval_steps": 1}
+    ordered = {"model": OrderedModel}
+    four = {"num_processes": 4, "interrupts": (1, 2, 3)}
     return [
-        Scenario("fsdp_dropout", "FSDP2: dropout only", fixed_by=None, dataset=noise(size=SIZE), **shared),
-        Scenario("fsdp_noise", "FSDP2: all noise", fixed_by=PER_STEP, dataset=noise(*ALL, size=SIZE), **shared),
+        scenario("dropout", "dropout only", None, dataset=noise(size=SIZE)),
+        scenario("noise", "all noise", PER_STEP),
+        scenario("sharded", "sharded state dict", PER_STEP, config=sharded),
+        scenario("wrapped", "layers wrapped, 4 ranks", PER_STEP, config=wrapped, **ordered, **four),
+        scenario(
+            "sharded_4", "sharded state dict, 4 ranks", PER_STEP, config={**wrapped, **sharded}, **ordered, **four
+        ),
+        scenario("bf16", "mixed precision", PER_STEP, {"bf16": True}, **ordered),
+        scenario(
+            "accumulation", "accumulation 2", PER_STEP, {"gradient_accumulation_steps": 2}, interrupts=(1, 2, 4, 6)
+        ),
+        scenario(
+            "checkpointed",
+            "activations computed again",
+            PER_STEP,
+            config={**wrapped, "activation_checkpointing": True},
+            **ordered,
+        ),
+        scenario("evaluated", "an evaluation on start", PER_STEP, evaluated, trainer_options=_evaluation),
+    ]
+
+
+def _deepspeed() -> list[Scenario]:
+    def scenario(name: str, title: str, fixed_by: str | None, stage: int, **options) -> Scenario:
+        config = {
+            "zero_optimization": {"stage": stage},
+            "zero_allow_untested_optimizer": True,
+            **dict.fromkeys(
+                ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping"), "auto"
+            ),
+        }
+        arguments = {**ARGUMENTS, "deepspeed": config, **options.pop("arguments", {})}
+        options = {"model": DROPOUT, "dataset": noise(*ALL, size=SIZE), "interrupts": INTERRUPTS, **options}
+        return Scenario(
+            f"deepspeed_{name}",
+            f"DeepSpeed: {title}",
+            "distributed",
+            fixed_by,
+            arguments=arguments,
+            num_processes=2,
+            requires=("deepspeed",),
+            tier="suite",
+            **options,
+        )
+
+    accumulate = {"arguments": {"gradient_accumulation_steps": 2}, "interrupts": (1, 2, 4, 6)}
+    return [
+        scenario("dropout", "ZeRO 2, dropout only", None, 2, dataset=noise(size=SIZE)),
+        scenario("zero_1", "ZeRO 1", PER_STEP, 1),
+        scenario("zero_2", "ZeRO 2, accumulation 2", PER_STEP, 2, **accumulate),
+        scenario("zero_3", "ZeRO 3", PER_STEP, 3),
     ]
 
 
 def scenarios() -> list[Scenario]:
     """What is particular to several ranks: how data is dispatched or sharded, and who owns which state."""
-    return _map_style() + _buckets() + _statistics() + _iterable() + _fsdp()
+    return _map_style() + _buckets() + _statistics() + _iterable() + _fsdp() + _deepspeed()
