@@ -7,9 +7,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from transformers import Trainer
 
 from exact_resume import trees
 from exact_resume.matrix.compare import first_divergence
@@ -17,6 +20,7 @@ from exact_resume.matrix.distributed import RankFailed, Ranks, merge
 from exact_resume.matrix.recording import Event
 from exact_resume.matrix.running import train
 from exact_resume.matrix.scenarios import SCENARIOS
+from exact_resume.matrix.scenarios.base import ALL, noise
 from exact_resume.trees import PATCHED
 
 SCENARIO = "ddp_noise"
@@ -113,6 +117,17 @@ def test_another_number_of_ranks_is_an_error_if_strict(resumed_elsewhere, num_pr
         assert error.startswith("ExactResumeError") and "is not bit-exact" in error
 
 
+def test_other_numbers_of_ranks_repeat_and_leave_out_no_sample(resumed_elsewhere):
+    entries = resumed_elsewhere["4, 2 and 4"]
+    for epoch in range(NUM_EPOCHS):
+        counts = Counter(index for each, _, indices in entries if each == epoch for index in indices)
+        assert set(counts) == set(range(NUM_SAMPLES))
+        # At the end of the first epoch, 4 samples are left for 8 places, which Accelerate fills.
+        assert sum(counts.values()) == NUM_SAMPLES + (4 if epoch == 0 else 0)
+    # One step with 4 ranks, one with 2, two for the 12 samples that are left, and an epoch.
+    assert max(step for _, step, _ in entries) == 1 + 1 + 2 + 3
+
+
 def _resume(folder: Path, checkpoint: Path, mode: str) -> tuple[list[str], str | None]:
     """Runs in a rank: what the mechanism said, and the error it raised."""
     messages, handler = [], logging.Handler(logging.WARNING)
@@ -130,6 +145,39 @@ def _resume(folder: Path, checkpoint: Path, mode: str) -> tuple[list[str], str |
         logger.removeHandler(handler)
 
 
+# Its ranks train on 8 samples a step where there are 4 of them, and on 4 where there are 2.
+NUM_SAMPLES, NUM_EPOCHS = 24, 2
+
+
+def _samples(folder: Path, checkpoint: Path | None, last_step: int) -> list[tuple[int, int, list[int]]]:
+    """Runs in a rank: the epochs, steps and samples of a run up to a step."""
+    scenario = replace(SCENARIOS[SCENARIO], dataset=noise(*ALL, size=NUM_SAMPLES), trainer_class=EpochTrainer)
+    EpochTrainer.seen = seen = []
+    train(scenario, folder, checkpoint, num_train_epochs=NUM_EPOCHS)
+    return [entry for entry in seen if entry[1] <= last_step]
+
+
+class EpochTrainer(Trainer):
+    """Keeps the epoch, the step and the samples of each micro-batch."""
+
+    seen = []
+
+    def training_step(self, model, inputs, *args, **kwargs):
+        self.seen.append((self._exact_resume.progress.epoch, self.state.global_step + 1, inputs["index"].tolist()))
+        return super().training_step(model, inputs, *args, **kwargs)
+
+
+def _change_world(folder: Path) -> list[tuple[int, int, list[int]]]:
+    """4 ranks for a step, then 2 for a step, which is half of a step of 4, then 4 to the end."""
+    entries, checkpoint = [], None
+    for number, (num_processes, last_step) in enumerate([(4, 1), (2, 2), (4, 100)]):
+        with Ranks(num_processes) as ranks:
+            for seen in ranks.call(_samples, folder / str(number), checkpoint, last_step):
+                entries += seen
+        checkpoint = folder / str(number) / f"checkpoint-{last_step}"
+    return entries
+
+
 def main() -> None:
     """Resume a checkpoint of 2 ranks with 1 and with 3, in a process that imports a patched tree."""
     multiprocessing.set_forkserver_preload(["exact_resume.matrix.running"])
@@ -143,6 +191,7 @@ def main() -> None:
                 for mode in ("warn", "strict"):
                     args = (folder / "resumed", folder / "golden" / "checkpoint-3", mode)
                     outcomes[f"{num_processes} {mode}"] = ranks.call(_resume, *args)
+        outcomes["4, 2 and 4"] = _change_world(folder / "rescaled")
     print(json.dumps(outcomes))
 
 

@@ -44,6 +44,9 @@ starts from those that followed its last consumed batch, in `Worker.begin`.
 With more than two processes, `DistributedDataParallel` sums up gradients in an order that its first backward pass
 decides. A resume lets it decide so again: [`GradientBuckets`].
 
+With another number of processes or another batch size, nothing can be exact. Where the order of the samples depends on
+a seed alone, a resume goes on after the same samples: [`rescaling`].
+
 No search finds all that ordinary code keeps. So a checkpoint has digests of the batches that were fetched ahead, and
 later gets digests of what the first, second, fourth, ... update step after it comes to. A resume compares what it
 fetches, before it trains on that, and what its steps come to, and names what differs: [`BatchCheck`], [`StepCheck`].

@@ -103,7 +103,10 @@ class IndexSampler(Proxy):
             return iter(self.original)
         self.session.before_iter()
         # Not in the generator: some samplers draw their permutation as soon as they are asked for an iterator.
-        return self._draw(iter(self.original))
+        iterator = iter(self.original)
+        if self.session.progress.sample_offset > 0:
+            iterator = _leave_out(iterator, find_batch_sampler(self.original), self.session.progress.sample_offset)
+        return self._draw(iterator)
 
     def _draw(self, iterator: Iterator):
         driver = self.session.driver
@@ -127,7 +130,7 @@ class IndexSampler(Proxy):
             driver.skip_draws(itertools.islice(iterator, num_batches))
             return iterator
         # It makes batches of consecutive indices, which need not be made to be skipped.
-        indices = iter(sampler.sampler)
+        indices = itertools.islice(sampler.sampler, self.session.progress.sample_offset, None)
         driver.skip_draws(itertools.islice(indices, num_batches * sampler.batch_size))
         return iter(BatchSampler(indices, sampler.batch_size, sampler.drop_last))
 
@@ -139,10 +142,7 @@ _DRAWING_AT_ONCE |= {SeedableRandomSampler, LengthGroupedSampler, DistributedLen
 
 def draws_at_once(loader: DataLoader) -> bool:
     """Whether all random numbers for the indices of an epoch are known to be drawn before the first of them."""
-    sampler = original(getattr(loader, sampler_name(loader)))
-    while type(sampler) in (BatchSampler, BatchSamplerShard):
-        sampler = sampler.sampler if type(sampler) is BatchSampler else sampler.batch_sampler
-    return type(sampler) in _DRAWING_AT_ONCE
+    return type(find_sampler(loader)) in _DRAWING_AT_ONCE
 
 
 class Collate(Proxy):
@@ -230,6 +230,32 @@ def take_off(loader: DataLoader) -> None:
 def sampler_name(loader: DataLoader) -> str:
     """Which of its samplers draws what `loader` fetches."""
     return "sampler" if loader.batch_sampler is None else "batch_sampler"
+
+
+def find_batch_sampler(sampler: Any) -> Any:
+    """What makes the batches that `sampler` divides among processes."""
+    while type(sampler) is BatchSamplerShard:
+        sampler = sampler.batch_sampler
+    return sampler
+
+
+def find_sampler(loader: DataLoader) -> Any:
+    """What draws the indices of single samples, or a sampler that is not known to be made of others."""
+    sampler = find_batch_sampler(original(getattr(loader, sampler_name(loader))))
+    return sampler.sampler if type(sampler) is BatchSampler else sampler
+
+
+def _leave_out(batches: Iterator, batch_sampler: BatchSampler, num_samples: int) -> Iterator:
+    """The batches without the first samples, of an iterator that has not asked the sampler yet."""
+    sampler = batch_sampler.sampler
+    try:
+        batch_sampler.sampler = itertools.islice(sampler, num_samples, None)
+        first = next(batches, None)
+    finally:
+        batch_sampler.sampler = sampler
+    if first is not None:
+        yield first
+        yield from batches
 
 
 def find_roots(loader: DataLoader) -> dict[str, Any]:

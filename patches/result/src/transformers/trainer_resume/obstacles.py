@@ -81,6 +81,13 @@ def of_moment(args, progress: Progress, awaits_load: bool, is_replaying: bool) -
     return None
 
 
+def of_draws(recorder, position: Position) -> str | None:
+    """Why what is left of an epoch cannot be drawn again, as when a run was resumed within it, but not exactly."""
+    if recorder is not None and position.is_within_epoch and recorder.moments.epoch_start is None:
+        return "the beginning of its epoch was not followed, as a resume that was not exact has skipped it"
+    return None
+
+
 def of_caller(session, trainer, caller: Caller) -> str | None:
     """
     Why what follows where a callback takes a checkpoint cannot be done by a resume.

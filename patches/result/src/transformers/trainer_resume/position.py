@@ -84,15 +84,26 @@ class Position:
 
 @dataclass
 class Progress:
-    """How far a run is: its epoch, `num_pulled` batches of it that the training loop was handed, and the phase."""
+    """
+    How far a run is: its epoch, `num_pulled` batches of it that the training loop was handed, after `sample_offset`
+    samples that were none of these batches, and the phase.
+    """
 
     epoch: int = -1
     num_pulled: int = 0
+    sample_offset: int = 0
+    _shifted_epoch: int = -1
     steps_in_epoch: int = 0
     phase: Phase = Phase.BETWEEN_EPOCHS
 
     def begin_epoch(self, epoch: int, num_pulled: int) -> None:
         self.epoch, self.num_pulled, self.phase = epoch, num_pulled, Phase.BETWEEN_STEPS
+        if epoch != self._shifted_epoch:
+            self.sample_offset = 0
+
+    def shift(self, epoch: int, sample_offset: int) -> None:
+        """Let the batches of `epoch` begin after some samples."""
+        self._shifted_epoch, self.sample_offset = epoch, sample_offset
 
     def position(self, control: Any, num_pulled_before_step: int, is_exhausted: bool) -> Position:
         """

@@ -244,6 +244,9 @@ class Record:
         pending (`dict[str, bool]`): If some of the end of a step is left to do, the switches of the
             [`TrainerControl`].
         batch_digests (`dict[int, dict]`): The digests of batches that were fetched but not trained on, by index.
+        sample_offset (`int`): The number of samples that precede the batches of the epoch.
+        extra_steps (`int`): The number of update steps that the run has more than its arguments tell, as it began with
+            another number of processes or another batch size.
         gradient_buckets (`dict`, *optional*): As [`GradientBuckets.state_dict`] returns it.
     """
 
@@ -266,6 +269,8 @@ class Record:
     stop: str | None = None
     pending: dict[str, bool] = field(default_factory=dict)
     batch_digests: dict[int, dict[str, list]] = field(default_factory=dict)
+    sample_offset: int = 0
+    extra_steps: int = 0
     gradient_buckets: dict[str, Any] | None = None
     version: int = FORMAT_VERSION
 

@@ -23,7 +23,7 @@ from typing import Any
 from ..trainer_checkpoint_files import INCOMPLETE_NAME, find_changes
 from ..trainer_checkpoints import complete_part
 from ..utils import is_accelerate_available, logging
-from . import obstacles, stopping
+from . import obstacles, rescaling, stopping
 from .errors import report_inexact
 from .files import after_on_save, load_next_steps, load_rng_file, rng_file_name
 from .generators import unpack_host_state
@@ -70,13 +70,15 @@ def _load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tu
     changes, doubt, begin = [], None, (epoch, num_batches)
     try:
         stored = Record.from_dict(rng_states["exact_resume"]) if "exact_resume" in rng_states else None
-        if session.shape is None:
-            obstacle = session.obstacle
-        else:
+        obstacle = session.obstacle
+        if session.shape is not None:
             obstacle = obstacles.of_file(
                 path, stored, session.shape, session.args.process_index, trainer.state.global_step
             )
-        if obstacle is None:
+        if obstacle is not None:
+            begin, obstacle = rescaling.begin(session, trainer, checkpoint, stored, begin, obstacle)
+        else:
+            rescaling.restore(session, trainer, stored)
             # No reason to do without the states that are right
             changes, doubt = find_changes(checkpoint, stored.save)
             changes += _find_changes(path, stored)

@@ -128,7 +128,8 @@ def _make_record(session, trainer, save: str, caller: Caller) -> Record | None:
         save=save,
         obstacle=obstacles.of_moment(session.args, progress, session.awaits_load, session.is_replaying)
         or obstacles.of_caller(session, trainer, caller)
-        or session.obstacle,
+        or session.obstacle
+        or obstacles.of_draws(recorder, position),
         run=asdict(session.shape),
         position=position,
         sums=start.sums if is_inside else Sums.of(trainer, session.initial_loss_step, trainer._tr_loss.clone()),
@@ -141,6 +142,8 @@ def _make_record(session, trainer, save: str, caller: Caller) -> Record | None:
         num_logs=start.num_logs if is_inside else num_logs,
         stop=stopping.find_stop(session, trainer),
         pending=pending,
+        sample_offset=progress.sample_offset if position.has_begun else 0,
+        extra_steps=session.extra_steps,
         gradient_buckets=session.gradient_buckets.state_dict(is_inside),
     )
     if recorder is None or record.obstacle is not None:

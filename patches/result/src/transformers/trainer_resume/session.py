@@ -68,6 +68,7 @@ class ExactResume:
         self.resumed_from, self.known_faults = None, []  # the file, and what was said of it already
         self.batch_check = BatchCheck()
         self.step_check = step_check.StepCheck()
+        self.extra_steps = 0  # that the run has more than its arguments tell
         self.step_start = StepStart()
         self.keeps_step_end = self.keeps_buffers = False  # whether callbacks may take a checkpoint then
         self.event_state = None  # S of the beginning of an event
