@@ -19,7 +19,7 @@ RESTORE, PER_STEP, POSITION = "restore-order", "per-step-rng-checkpoints", "stor
 WORKERS, PIPELINE, DEVICES = "worker-rng-states", "pipeline-states", "device-rng-states"
 ORDINARY, KEPT, PARTIAL, BUCKETS = "ordinary-code", "run-state", "partial-records", "gradient-buckets"
 # With these, what is not exact is named; they make nothing exact.
-NAMING = ("resume-check",)
+NAMING = ("resume-check", "rescaling")
 CONVERSIONS, COMPLETE = "weight-conversions", "complete-checkpoints"
 
 # The names of the training arguments that the release has.

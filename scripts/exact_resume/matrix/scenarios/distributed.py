@@ -200,6 +200,7 @@ def _buckets() -> list[Scenario]:
     # Not both: PyTorch does not take micro-batches of a static graph whose gradients are not summed up.
     static, accumulate = {"ddp_static_graph": True}, {"gradient_accumulation_steps": 2}
     spare = partial(OrderedModel, has_spare=True, is_checkpointed=True)
+    lacks = None if hasattr(TrainingArguments, "ddp_static_graph") else "no argument for a static graph"
     return [
         scenario("one", "3 ranks", OrderedModel, tier="core"),
         scenario("noise", "3 ranks, all noise", OrderedModel, dataset=noise(*ALL, size=SIZE)),
@@ -209,7 +210,7 @@ def _buckets() -> list[Scenario]:
         scenario("frozen", "3 ranks, frozen parameters", partial(OrderedModel, frozen=True)),
         scenario("adapters", "3 ranks, low-rank adapters", AdaptedModel),
         scenario("by_rank", "3 ranks, another order on each", OrderByRank),
-        scenario("static", "3 ranks, static graph, unused parameters", spare, static),
+        scenario("static", "3 ranks, static graph, unused parameters", spare, static, lacks=lacks),
         scenario("eight", "8 ranks", OrderedModel, num_processes=8, tier="long"),
     ]
 

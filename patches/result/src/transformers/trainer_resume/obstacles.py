@@ -13,13 +13,12 @@
 # limitations under the License.
 """What keeps a resume from being bit-exact. Each function returns a sentence, or `None` if there is nothing to say."""
 
+import inspect
 import os
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from ..optimization import GreedyLR
 from ..trainer_utils import has_length
 from . import loader_hooks
 from .callbacks import Caller, handles
@@ -124,7 +123,7 @@ def of_caller(session, trainer, caller: Caller) -> str | None:
 def _needs_metrics(trainer) -> bool:
     if trainer.args.metric_for_best_model is not None or trainer.hp_search_backend is not None:
         return True
-    return isinstance(trainer.lr_scheduler, (torch.optim.lr_scheduler.ReduceLROnPlateau, GreedyLR))
+    return "metrics" in inspect.signature(trainer.lr_scheduler.step).parameters
 
 
 def of_file(path: str, stored: Record | None, shape: RunShape, process: int, step: int) -> str | None:
