@@ -5,6 +5,7 @@ from exact_resume.matrix.scenarios import (
     controls,
     devices,
     distributed,
+    engines,
     generators,
     iterables,
     kept,
@@ -16,7 +17,21 @@ from exact_resume.matrix.scenarios import (
 )
 from exact_resume.matrix.scenarios.base import Scenario
 
-MODULES = (basic, samplers, workers, generators, iterables, stops, logs, models, distributed, kept, devices, controls)
+MODULES = (
+    basic,
+    samplers,
+    workers,
+    generators,
+    iterables,
+    stops,
+    logs,
+    models,
+    distributed,
+    engines,
+    kept,
+    devices,
+    controls,
+)
 SCENARIOS: dict[str, Scenario] = {scenario.name: scenario for module in MODULES for scenario in module.scenarios()}
 
 __all__ = ["SCENARIOS", "Scenario"]

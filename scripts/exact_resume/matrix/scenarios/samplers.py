@@ -11,6 +11,7 @@ from exact_resume.matrix import pieces, stateful_pieces
 from exact_resume.matrix.scenarios.base import (
     ALL,
     DROPOUT,
+    PARTIAL,
     PER_STEP,
     PIPELINE,
     WORKERS,
@@ -43,6 +44,51 @@ class BatchSamplerTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader:
         sampler = stateful_pieces.EpochBatchSampler(SIZE, 4)
         return self.accelerator.prepare(DataLoader(self.train_dataset, batch_sampler=sampler, collate_fn=pieces.stack))
+
+
+class EagerBatchSampler:
+    """Draws the order as soon as it is asked for an iterator, which a loader with workers does twice."""
+
+    def __init__(self, size: int, generator: torch.Generator | None = None):
+        self.size, self.generator = size, generator
+
+    def __iter__(self):
+        order = torch.randperm(self.size, generator=self.generator).tolist()
+        return iter([order[first : first + 4] for first in range(0, self.size, 4)])
+
+    def __len__(self) -> int:
+        return -(-self.size // 4)
+
+
+class EagerTrainer(Trainer):
+    """Samples with an `EagerBatchSampler`, in a loader that Accelerate prepares."""
+
+    owns_generator = False
+
+    def get_train_dataloader(self) -> DataLoader:
+        generator = torch.Generator().manual_seed(19) if self.owns_generator else None
+        loader = DataLoader(
+            self.train_dataset,
+            batch_sampler=EagerBatchSampler(len(self.train_dataset), generator),
+            collate_fn=pieces.stack,
+            num_workers=self.args.dataloader_num_workers,
+        )
+        return self.accelerator.prepare(loader)
+
+
+class OwningEagerTrainer(EagerTrainer):
+    """The same with a generator of the sampler's own."""
+
+    owns_generator = True
+
+
+class StatefulLoaderTrainer(Trainer):
+    """Brings a dataloader of torchdata, which keeps a position of its own that nobody asks for."""
+
+    def get_train_dataloader(self) -> DataLoader:
+        from torchdata.stateful_dataloader import StatefulDataLoader
+
+        return StatefulDataLoader(self.train_dataset, batch_size=4, shuffle=True, collate_fn=pieces.noisy_collate)
 
 
 def draw_once(worker_id: int) -> None:
@@ -165,6 +211,30 @@ def scenarios() -> list[Scenario]:
         ],
         _scenario(
             "sampler_set_epoch", "batch sampler with set_epoch", PER_STEP, trainer_class=BatchSamplerTrainer, **noisy
+        ),
+        *[
+            _scenario(
+                f"sampler_eager_{name}",
+                f"batch sampler that draws at once{title}, 2 workers",
+                fixed_by,
+                # Epochs longer than what the workers prefetch.
+                dataset=noise(*ALL, size=42),
+                trainer_class=trainer_class,
+                arguments={**worker_arguments(2), "num_train_epochs": 2},
+                interrupts=(2, 5, 11, 13),
+            )
+            for name, title, fixed_by, trainer_class in (
+                ("workers", "", WORKERS, EagerTrainer),
+                ("own", " from its own generator", PIPELINE, OwningEagerTrainer),
+            )
+        ],
+        _scenario(
+            "own_loader_stateful",
+            "StatefulDataLoader of the user's",
+            PARTIAL,
+            trainer_class=StatefulLoaderTrainer,
+            requires=("torchdata",),
+            **noisy,
         ),
         _scenario(
             "own_loader", "plain shuffled loader of the user's", PER_STEP, trainer_class=OwnLoaderTrainer, **noisy

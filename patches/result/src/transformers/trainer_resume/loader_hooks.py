@@ -35,13 +35,14 @@ from torch.utils.data import (
 
 from ..trainer_pt_utils import DistributedLengthGroupedSampler, LengthGroupedSampler
 from ..utils import is_accelerate_available
+from .samplers import find_batch_sampler, find_sampler, leave_out
 from .worker_process import IterableWorker, Worker
 
 
 if is_accelerate_available():
-    from accelerate.data_loader import BatchSamplerShard, DataLoaderDispatcher, SeedableRandomSampler
+    from accelerate.data_loader import DataLoaderDispatcher, SeedableRandomSampler
 else:
-    BatchSamplerShard = SeedableRandomSampler = None  # of which nothing is
+    SeedableRandomSampler = None  # of which nothing is
 
 
 class Gate:
@@ -105,7 +106,7 @@ class IndexSampler(Proxy):
         # Not in the generator: some samplers draw their permutation as soon as they are asked for an iterator.
         iterator = iter(self.original)
         if self.session.progress.sample_offset > 0:
-            iterator = _leave_out(iterator, find_batch_sampler(self.original), self.session.progress.sample_offset)
+            iterator = leave_out(iterator, find_batch_sampler(self.original), self.session.progress.sample_offset)
         return self._draw(iterator)
 
     def _draw(self, iterator: Iterator):
@@ -142,7 +143,7 @@ _DRAWING_AT_ONCE |= {SeedableRandomSampler, LengthGroupedSampler, DistributedLen
 
 def draws_at_once(loader: DataLoader) -> bool:
     """Whether all random numbers for the indices of an epoch are known to be drawn before the first of them."""
-    return type(find_sampler(loader)) in _DRAWING_AT_ONCE
+    return type(find_sampler(original(getattr(loader, sampler_name(loader))))) in _DRAWING_AT_ONCE
 
 
 class Collate(Proxy):
@@ -232,30 +233,13 @@ def sampler_name(loader: DataLoader) -> str:
     return "sampler" if loader.batch_sampler is None else "batch_sampler"
 
 
-def find_batch_sampler(sampler: Any) -> Any:
-    """What makes the batches that `sampler` divides among processes."""
-    while type(sampler) is BatchSamplerShard:
-        sampler = sampler.batch_sampler
-    return sampler
-
-
-def find_sampler(loader: DataLoader) -> Any:
-    """What draws the indices of single samples, or a sampler that is not known to be made of others."""
-    sampler = find_batch_sampler(original(getattr(loader, sampler_name(loader))))
-    return sampler.sampler if type(sampler) is BatchSampler else sampler
-
-
-def _leave_out(batches: Iterator, batch_sampler: BatchSampler, num_samples: int) -> Iterator:
-    """The batches without the first samples, of an iterator that has not asked the sampler yet."""
-    sampler = batch_sampler.sampler
-    try:
-        batch_sampler.sampler = itertools.islice(sampler, num_samples, None)
-        first = next(batches, None)
-    finally:
-        batch_sampler.sampler = sampler
-    if first is not None:
-        yield first
-        yield from batches
+def take_skip_off(loader: DataLoader) -> None:
+    """
+    Take off what Accelerate puts around a batch sampler to skip batches, where it skips none: it would ask the sampler
+    for an iterator later, and only once where workers are started, which ask twice.
+    """
+    if getattr(loader.batch_sampler, "skip_batches", None) == 0:
+        replace(loader, "batch_sampler", loader.batch_sampler.batch_sampler)
 
 
 def find_roots(loader: DataLoader) -> dict[str, Any]:

@@ -33,13 +33,24 @@ WORKER_DID_NOT_REPORT = (
 
 def of_dataloader(loader) -> str | None:
     """Why a run with this dataloader cannot be recorded."""
-    if not isinstance(loader, DataLoader) or type(loader).__iter__ is not DataLoader.__iter__:
+    if not _iterates_as_known(loader):
         return f"the batches come from a `{type(loader).__name__}`, not from a `torch.utils.data.DataLoader`"
     if loader.persistent_workers and loader._iterator is not None:
         return "the dataloader's persistent workers were started before, as by an earlier call to `train`"
+    if loader._iterator is not None:
+        return f"an iterator of the `{type(loader).__name__}` was made before the training"
     if np.random.get_state(legacy=False)["bit_generator"] != "MT19937":
         return "the global bit generator of NumPy was replaced"
     return None
+
+
+def _iterates_as_known(loader) -> bool:
+    if not isinstance(loader, DataLoader):
+        return False
+    method = type(loader).__iter__
+    # That of torchdata draws as this one does where it has no workers
+    is_stateful = getattr(method, "__module__", None) == "torchdata.stateful_dataloader.stateful_dataloader"
+    return method is DataLoader.__iter__ or (is_stateful and loader.num_workers == 0)
 
 
 def of_batches(args, dataloader, loader: DataLoader) -> str | None:

@@ -87,7 +87,9 @@ class Replayer:
             return dataloader
         self.num_draws_skipped = num_batches * self.recorder.traits.num_draws
         # A dataloader of its own, as its persistent workers have to start from the states of the checkpoint.
-        return skip_first_batches(dataloader, 0)
+        dataloader = skip_first_batches(dataloader, 0)
+        loader_hooks.take_skip_off(getattr(dataloader, "base_dataloader", dataloader))
+        return dataloader
 
     def begin_epoch(self, loader: DataLoader, is_same_loader: bool, num_skipped: int) -> None:
         """As [`Recorder.begin_epoch`]."""

@@ -28,6 +28,7 @@ from ..utils import is_accelerate_available
 from . import loader_hooks
 from .files import load_rng_file
 from .record import Record
+from .samplers import find_sampler
 
 
 if is_accelerate_available():
@@ -72,7 +73,7 @@ def _count(session, trainer, stored: Record | None) -> tuple[int, int, int] | No
         return None
     if stored.step != trainer.state.global_step or any(run[name] != getattr(shape, name) for name in _FIXED):
         return None
-    sampler = loader_hooks.find_sampler(loader)
+    sampler = find_sampler(loader_hooks.find_roots(loader)[loader_hooks.sampler_name(loader)])
     if type(sampler) not in (SeedableRandomSampler, SequentialSampler):
         return None
     is_split = getattr(session.args.accelerator_config, "split_batches", False)
