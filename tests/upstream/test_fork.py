@@ -20,6 +20,7 @@ OTHERS = (
     "tests/trainer/test_trainer_resume_partial.py",
     "tests/trainer/test_trainer_resume_gradient_buckets.py",
     "tests/trainer/test_trainer_resume_rescaling.py",
+    "tests/trainer/test_trainer_resume_registered.py",
     "tests/trainer/test_trainer_weight_conversions.py",
     "tests/trainer/test_trainer_checkpoints.py",
     "tests/trainer/test_trainer_checkpoint_changes.py",

@@ -18,6 +18,7 @@ DROPOUT = partial(pieces.TinyModel, dropout=0.5)
 RESTORE, PER_STEP, POSITION = "restore-order", "per-step-rng-checkpoints", "stored-position"
 WORKERS, PIPELINE, DEVICES = "worker-rng-states", "pipeline-states", "device-rng-states"
 ORDINARY, KEPT, PARTIAL, BUCKETS = "ordinary-code", "run-state", "partial-records", "gradient-buckets"
+REGISTERED = "registered-state"
 # With these, what is not exact is named; they make nothing exact.
 NAMING = ("resume-check", "rescaling")
 CONVERSIONS, COMPLETE = "weight-conversions", "complete-checkpoints"

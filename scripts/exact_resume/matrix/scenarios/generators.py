@@ -5,8 +5,16 @@ from functools import partial
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from exact_resume.matrix import ordinary_pieces, pieces, stateful_pieces
-from exact_resume.matrix.scenarios.base import ALL, DROPOUT, ORDINARY, PIPELINE, Scenario, worker_arguments
+from exact_resume.matrix import ordinary_pieces, pieces, run_state_pieces, stateful_pieces
+from exact_resume.matrix.scenarios.base import (
+    ALL,
+    DROPOUT,
+    ORDINARY,
+    PIPELINE,
+    REGISTERED,
+    Scenario,
+    worker_arguments,
+)
 
 OWN = stateful_pieces.OwnNoiseDataset
 SAMPLES, DECORATED = partial(ordinary_pieces.samples, 22), ordinary_pieces.decorated_collator
@@ -111,6 +119,13 @@ def scenarios() -> list[Scenario]:
                 ("_workers", ", 2 persistent workers", persistent, "suite"),
             )
         ],
+        _scenario(
+            "registered_state",
+            "a trainer's inputs for several steps, registered",
+            REGISTERED,
+            trainer_class=run_state_pieces.BufferingTrainer,
+            tier="core",
+        ),
         _scenario(
             "collator_state_dict", "collator with a state_dict", make_collator=stateful_pieces.CurriculumCollator
         ),

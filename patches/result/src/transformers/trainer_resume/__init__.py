@@ -41,6 +41,9 @@ logs after its last checkpoint are logged again by the one that resumes from it,
 Worker processes have states of their own. Each saves them in shared memory after every batch, in `Worker.report`, and
 starts from those that followed its last consumed batch, in `Worker.begin`.
 
+What a subclass or a callback keeps over update steps and registers by `accelerator.register_for_checkpointing` is in
+checkpoints, and is given back when one is loaded.
+
 With more than two processes, `DistributedDataParallel` sums up gradients in an order that its first backward pass
 decides. A resume lets it decide so again: [`GradientBuckets`].
 

@@ -15,7 +15,7 @@
 
 from typing import Any
 
-from . import obstacles
+from . import obstacles, registered
 from .callbacks import IN_STEP_EVENTS, handles
 from .position import Phase
 from .worker_process import is_power_of_two
@@ -54,7 +54,7 @@ def call(session, name: str, trainer, last_step: tuple | None = None, logs: dict
     if name not in ("on_save", "on_train_begin"):
         session.num_logs_told = 0  # which were told within the event, or the step that it ends
     if session.is_on and not is_short:
-        session.event_state = None
+        session.event_state = session.registered = None
         if name in ("on_save", "on_train_begin"):
             session._save_after(trainer)
         session.progress.phase = session.progress.phase.next
@@ -71,6 +71,7 @@ def begin(session, name: str, trainer) -> None:
     if name != "on_step_end":
         _look_around(session, trainer)
     session.num_logs = len(trainer.state.log_history)
+    session.registered = registered.state_dicts(trainer)
     session.event_state = None if name == "on_train_begin" else session.states.get()
 
 
@@ -79,6 +80,7 @@ def look_into_model(session) -> None:
     session.gradient_buckets.begin_step()
     if session.keeps_buffers:
         session.buffers.keep()
+        session.registered = registered.state_dicts(session.trainer())
     if is_power_of_two(session.num_steps):
         session.states.owned.refresh()
 

@@ -23,7 +23,7 @@ from typing import Any
 from ..trainer_checkpoint_files import INCOMPLETE_NAME, find_changes
 from ..trainer_checkpoints import complete_part
 from ..utils import is_accelerate_available, logging
-from . import obstacles, rescaling, stopping
+from . import obstacles, registered, rescaling, stopping
 from .errors import report_inexact
 from .files import after_on_save, load_next_steps, load_rng_file, rng_file_name
 from .generators import unpack_host_state
@@ -72,9 +72,8 @@ def _load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tu
         stored = Record.from_dict(rng_states["exact_resume"]) if "exact_resume" in rng_states else None
         obstacle = session.obstacle
         if session.shape is not None:
-            obstacle = obstacles.of_file(
-                path, stored, session.shape, session.args.process_index, trainer.state.global_step
-            )
+            place = session.args.process_index, trainer.state.global_step
+            obstacle = obstacles.of_file(path, stored, session.shape, *place)
         if obstacle is not None:
             begin, obstacle = rescaling.begin(session, trainer, checkpoint, stored, begin, obstacle)
         else:
@@ -88,6 +87,7 @@ def _load(session, trainer, checkpoint: str, epoch: int, num_batches: int) -> tu
             changes.extend(filter(None, [stopping.find_difference(trainer, stored.stop)]))
             session.states.owned.refresh()
             changes += session.states.owned.find_unknown(rng_states.get("owned", {}))
+            changes += registered.load_state_dicts(trainer, rng_states.get("registered", []))
             has_ended = _has_ended(trainer, stored)
             position = _position(stored.position, has_ended)
             begin = _begin(session, trainer, checkpoint, position, begin, has_ended)

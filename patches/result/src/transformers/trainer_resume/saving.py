@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from . import obstacles, stopping
+from . import obstacles, registered, stopping
 from .callbacks import Caller
 from .files import add_checksum, after_on_save, rng_file_name
 from .generators import is_same_rng_state, to_file
@@ -58,11 +58,19 @@ def add_record(session, trainer, rng_states: dict[str, Any], output_dir: str) ->
     if record is not None:
         # What has appeared since the step or the event began
         record.faults.extend(session.states.owned.find_unknown(state.get("owned", {})))
-        buffers = _buffers(session, caller, record)
+        # When a step begins, its forward pass is still to come
+        is_unchanged = session.progress.phase is not Phase.IN_STEP or caller.event == "on_step_begin"
+        buffers = _buffers(session, is_unchanged, record)
+        if is_unchanged and session.event_state is None:
+            states, faults = registered.state_dicts(trainer)
+        else:
+            states, faults = session.registered or registered.unknown(trainer)
+        record.faults.extend(faults)
         session.saved = Saved(
             os.path.join(output_dir, rng_file_name(session.args)), record.save, state, record.position, record.faults
         )
         stored = {"exact_resume": record.to_dict(), **({"buffers": buffers} if any(buffers.values()) else {})}
+        stored.update({"registered": states} if states else {})
         if record.moments is not None:
             session.step_check.await_steps(session.saved.path, record.save, trainer.state, bool(record.batch_digests))
     return add_checksum({**rng_states, **to_file(state, session.args), **stored})
@@ -99,9 +107,7 @@ def _state(session) -> dict[str, Any]:
     return session.states.get()
 
 
-def _buffers(session, caller: Caller, record: Record) -> dict[str, Any]:
-    # When a step begins, its forward pass is still to come
-    is_unchanged = session.progress.phase is not Phase.IN_STEP or caller.event == "on_step_begin"
+def _buffers(session, is_unchanged: bool, record: Record) -> dict[str, Any]:
     buffers, faults = session.buffers.state_dict() if is_unchanged else session.buffers.step_state_dict()
     record.faults.extend(faults)
     return buffers

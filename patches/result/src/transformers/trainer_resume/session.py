@@ -72,6 +72,7 @@ class ExactResume:
         self.step_start = StepStart()
         self.keeps_step_end = self.keeps_buffers = False  # whether callbacks may take a checkpoint then
         self.event_state = None  # S of the beginning of an event
+        self.registered = None  # what was registered for checkpoints, as it was there, or when the step began
         self.num_logs = 0  # what `log_history` had then
         self.num_logs_to_repeat = self.num_logs_told = 0  # of them, from S on: what was told before the checkpoint
         self.pending = {}  # the switches for what is left to do of the end of a step

@@ -33,20 +33,20 @@ _NUMPY = "numpy dtype"
 _PLAIN = {type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size}
 
 
-def to_storable(value: Any) -> Any:
+def to_storable(value: Any, max_size: int | None = MAX_STATE_SIZE) -> Any:
     """
     Return a copy of a state.
 
     Args:
         value: Tensors, NumPy arrays and numbers, Python's own numbers, strings, bytes and `None`, and dictionaries,
             lists, tuples and sets of these.
+        max_size (`int`, *optional*): The most that it may have, in bytes.
 
     Raises:
-        ValueError: If there is something of another type in it, which is not safe to load, or more than
-            `MAX_STATE_SIZE` bytes.
+        ValueError: If there is something of another type in it, which is not safe to load, or more bytes.
     """
-    if (size := size_of(value)) > MAX_STATE_SIZE:
-        raise ValueError(f"it has {size} bytes, and {MAX_STATE_SIZE} are the most")
+    if max_size is not None and (size := size_of(value)) > max_size:
+        raise ValueError(f"it has {size} bytes, and {max_size} are the most")
     return _copy(value)
 
 
