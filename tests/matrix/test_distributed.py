@@ -4,11 +4,12 @@ import json
 import logging
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,18 @@ def _resume(folder: Path, checkpoint: Path, mode: str) -> tuple[list[str], str |
         logger.removeHandler(handler)
 
 
+def test_ranks_with_output_folders_of_their_own(resumed_elsewhere):
+    """Each node has its weights, with the running statistics of its own rank."""
+    runs = {
+        name: merge([[Event(**event) for event in events] for events, _ in by_rank])
+        for name, by_rank in resumed_elsewhere["nodes"].items()
+    }
+    for step in (3, 13):
+        assert first_divergence(runs["golden"], runs[str(step)], step) is None
+    said = [message for _, messages in resumed_elsewhere["nodes"]["13"] for message in messages]
+    assert [message for message in said if "not every process has it" in message]
+
+
 # Its ranks train on 8 samples a step where there are 4 of them, and on 4 where there are 2.
 NUM_SAMPLES, NUM_EPOCHS = 24, 2
 
@@ -178,6 +191,34 @@ def _change_world(folder: Path) -> list[tuple[int, int, list[int]]]:
     return entries
 
 
+def _on_own_node(folder: Path, checkpoint: str | bool | None) -> tuple[list[Event], list[str]]:
+    """Runs in a rank, as if each had a machine and an output folder of its own: what was recorded and said."""
+    rank = os.environ["RANK"]
+    os.environ.update(LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", MASTER_ADDR="localhost", MASTER_PORT="0")
+    folder = folder / f"node-{rank}"
+    messages, handler = [], logging.Handler(logging.WARNING)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("transformers").addHandler(handler)
+    try:
+        path = folder / checkpoint if isinstance(checkpoint, str) else checkpoint
+        arguments = {"save_on_each_node": True, "eval_strategy": "no"}
+        events = train(SCENARIOS["ddp_own_statistics"], folder, path, checkpoint is None, **arguments)
+    finally:
+        logging.getLogger("transformers").removeHandler(handler)
+    return [asdict(event) for event in events], messages
+
+
+def _use_nodes(folder: Path) -> dict[str, list]:
+    """Resume a run of two nodes, at last from the newest checkpoint that both have."""
+    runs = {}
+    with Ranks(2) as ranks:
+        runs["golden"] = ranks.call(_on_own_node, folder, None)
+        runs["3"] = ranks.call(_on_own_node, folder, "checkpoint-3")
+        shutil.rmtree(folder / "node-1" / "checkpoint-14")
+        runs["13"] = ranks.call(_on_own_node, folder, True)
+    return runs
+
+
 def main() -> None:
     """Resume a checkpoint of 2 ranks with 1 and with 3, in a process that imports a patched tree."""
     multiprocessing.set_forkserver_preload(["exact_resume.matrix.running"])
@@ -192,6 +233,7 @@ def main() -> None:
                     args = (folder / "resumed", folder / "golden" / "checkpoint-3", mode)
                     outcomes[f"{num_processes} {mode}"] = ranks.call(_resume, *args)
         outcomes["4, 2 and 4"] = _change_world(folder / "rescaled")
+        outcomes["nodes"] = _use_nodes(folder / "nodes")
     print(json.dumps(outcomes))
 
 
