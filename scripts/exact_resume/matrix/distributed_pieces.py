@@ -63,6 +63,18 @@ class OrderByRank(OrderedModel):
         return [self.hidden[(first + number) % len(self.hidden)] for number in range(len(self.hidden))]
 
 
+class OrderByData(OrderedModel):
+    """Uses its layers in an order that depends on the batch, so that micro-batches of a step differ in it."""
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor, index: torch.Tensor | None = None):
+        """As `pieces.TinyModel.forward`."""
+        self.place = int(index[0])
+        return super().forward(x, labels, index)
+
+    def _layers(self) -> list[nn.Module]:
+        return [self.hidden[(self.place + number) % len(self.hidden)] for number in range(len(self.hidden))]
+
+
 class AdaptedModel(OrderedModel):
     """A model that is not trained, with low-rank adapters that are, as LoRA makes them."""
 

@@ -8,7 +8,13 @@ from torch.utils.data import IterableDataset
 from transformers import TrainingArguments
 
 from exact_resume.matrix import pieces
-from exact_resume.matrix.distributed_pieces import AdaptedModel, NormalizedModel, OrderByRank, OrderedModel
+from exact_resume.matrix.distributed_pieces import (
+    AdaptedModel,
+    NormalizedModel,
+    OrderByData,
+    OrderByRank,
+    OrderedModel,
+)
 from exact_resume.matrix.scenarios.base import (
     ALL,
     BUCKETS,
@@ -202,7 +208,7 @@ def _buckets() -> list[Scenario]:
         scenario("one", "3 ranks", OrderedModel, tier="core"),
         scenario("noise", "3 ranks, all noise", OrderedModel, dataset=noise(*ALL, size=SIZE)),
         scenario("several", "4 ranks, 3 buckets", WIDE, {"ddp_bucket_cap_mb": 1}, num_processes=4),
-        scenario("accumulation", "3 ranks, accumulation 2, ragged last step", OrderedModel, accumulate),
+        scenario("accumulation", "3 ranks, another order in each micro-batch", OrderByData, accumulate),
         scenario("checkpointed", "3 ranks, activations computed again", partial(OrderedModel, is_checkpointed=True)),
         scenario("frozen", "3 ranks, frozen parameters", partial(OrderedModel, frozen=True)),
         scenario("adapters", "3 ranks, low-rank adapters", AdaptedModel),
