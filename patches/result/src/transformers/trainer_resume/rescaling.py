@@ -71,7 +71,9 @@ def _count(session, trainer, stored: Record | None) -> tuple[int, int, int] | No
     run, shape, loader = getattr(stored, "run", None), session.shape, session.attached()
     if run is None or loader is None or shape.dataset_length is None or trainer.args.ignore_data_skip:
         return None
-    if stored.step != trainer.state.global_step or any(run[name] != getattr(shape, name) for name in _FIXED):
+    # An earlier version stored less
+    is_same = all(name in run and run[name] == getattr(shape, name) for name in _FIXED)
+    if not is_same or stored.step != trainer.state.global_step:
         return None
     sampler = find_sampler(loader_hooks.find_roots(loader)[loader_hooks.sampler_name(loader)])
     if type(sampler) not in (SeedableRandomSampler, SequentialSampler):
