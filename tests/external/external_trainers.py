@@ -76,7 +76,7 @@ class TokenDropout:
     def __call__(self, samples: list[dict[str, Any]]) -> dict[str, Any]:
         """Collate the samples and replace tokens."""
         batch = self.collate(samples)
-        for name in batch:
+        for name in batch if isinstance(batch, dict) else ():
             if name.endswith("input_ids"):
                 batch[name] = batch[name].masked_fill(torch.rand(batch[name].shape) < 0.2, model_pieces.UNK)
         return batch
@@ -89,7 +89,7 @@ class ContinuedTokenCount(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if state.log_history:
+        if state.log_history and "num_tokens" in state.log_history[-1]:
             self.trainer._total_train_tokens = int(state.log_history[-1]["num_tokens"])
 
 
@@ -128,6 +128,59 @@ def dpo(folder: Path, **arguments) -> Trainer:
     )
 
 
+class Attributes:
+    """
+    The state of some attributes of a trainer, to be registered for checkpoints.
+
+    Args:
+        trainer: The trainer.
+        names: The names of the attributes.
+    """
+
+    def __init__(self, trainer: Trainer, *names: str):
+        self.trainer, self.names = trainer, names
+
+    def state_dict(self) -> dict[str, Any]:
+        """Their values."""
+        return {name: getattr(self.trainer, name) for name in self.names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set them to what `state_dict` returned."""
+        for name, value in state.items():
+            setattr(self.trainer, name, value)
+
+
+def registered(make: Callable[..., Trainer], *names: str, modules: tuple[str, ...] = ()) -> Callable[..., Trainer]:
+    """Makes a trainer of which attributes, and modules, are registered for checkpoints as Accelerate has it."""
+
+    def make_registered(folder: Path, **arguments) -> Trainer:
+        trainer = make(folder, **arguments)
+        objects = [Attributes(trainer, *names), *(getattr(trainer, name) for name in modules)]
+        trainer.accelerator.register_for_checkpointing(*objects)
+        return trainer
+
+    return make_registered
+
+
+def count_long_words(completions: list[str], **kwargs) -> list[float]:
+    """A reward: the longer the words, the better, with a little noise."""
+    return [sum(map(len, completion.split())) + random.random() for completion in completions]
+
+
+def grpo(folder: Path, **arguments) -> Trainer:
+    """TRL's trainer for group relative policy optimization, which trains several times on what it has generated."""
+    from trl import GRPOConfig, GRPOTrainer
+
+    options = {"num_generations": 2, "max_completion_length": 5, "num_iterations": 2, "steps_per_generation": 2}
+    return GRPOTrainer(
+        model=model_pieces.llama(),
+        reward_funcs=count_long_words,
+        args=GRPOConfig(output_dir=str(folder), **{**ARGUMENTS, **options, "num_train_epochs": 1, **arguments}),
+        train_dataset=datasets.Dataset.from_dict({"prompt": texts(SIZE, 0)}),
+        processing_class=tokenizer(),
+    )
+
+
 def sentence_transformer(folder: Path, num_datasets: int = 1, **arguments) -> Trainer:
     """The trainer of sentence-transformers, on pairs of texts from one or more datasets."""
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer
@@ -161,6 +214,12 @@ CASES: dict[str, Callable[..., Trainer]] = {
     "dpo_accumulation": partial(dpo, gradient_accumulation_steps=2, num_train_epochs=4),
     # Its reference model follows the model, and TRL does not store it.
     "dpo_synchronized": partial(dpo, sync_ref_model=True, ref_model_sync_steps=2, ref_model_mixup_alpha=0.5),
+    "dpo_registered": registered(
+        partial(dpo, sync_ref_model=True, ref_model_sync_steps=2, ref_model_mixup_alpha=0.5), modules=("ref_model",)
+    ),
+    "sft_registered": registered(sft, "_total_train_tokens"),
+    "grpo": grpo,
+    "grpo_registered": registered(grpo, "_step", "_buffered_inputs"),
     "sentence_transformer": sentence_transformer,
     "sentence_transformer_no_duplicates": partial(sentence_transformer, batch_sampler="no_duplicates"),
     "sentence_transformer_two_datasets": partial(sentence_transformer, num_datasets=2),

@@ -30,7 +30,8 @@ CASES = {
     "sentence_transformer_two_datasets": SENTENCE_TRANSFORMERS,
     "sentence_transformer_workers": SENTENCE_TRANSFORMERS,
 }
-NOT_STORED_BY_TRL = "dpo_synchronized"
+# What TRL keeps over steps and does not store, and the same with what is registered for checkpoints.
+NOT_STORED_BY_TRL = {"dpo_synchronized": "dpo_registered", "grpo": "grpo_registered", "sft": "sft_registered"}
 
 
 @functools.cache
@@ -38,7 +39,7 @@ def _run(tree: str, packages: tuple[str, ...]) -> dict[str, dict]:
     """Run all cases that need `packages` on `tree`, in one process."""
     cases = [case for case, needed in CASES.items() if needed == packages]
     if (tree, packages) == (PATCHED, TRL):
-        cases.append(NOT_STORED_BY_TRL)
+        cases += {*NOT_STORED_BY_TRL, *NOT_STORED_BY_TRL.values()} - {*cases}
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(build(tree, RELEASE)), str(Path(exact_resume.__file__).parents[1])]),
@@ -93,9 +94,29 @@ def test_only_the_count_of_tokens_is_lost_by_trl(case):
 
 def test_a_synchronized_reference_model_is_lost_by_trl():
     """No patch of Trainer can help: the checkpoint lacks it, so a resumed run starts again from the initial one."""
-    resumes = _result(PATCHED, NOT_STORED_BY_TRL, TRL)["resumes"]
+    resumes = _result(PATCHED, "dpo_synchronized", TRL)["resumes"]
     # It is first synchronized after step 2. The batch and the RNG states are right.
     assert resumes.pop("1") is None
     assert {(divergence["stream"], divergence["message"].split(":")[0]) for divergence in resumes.values()} == {
         ("model", "loss")
     }
+
+
+def test_generated_inputs_that_serve_several_steps_are_lost_by_trl():
+    resumes = _result(PATCHED, "grpo", TRL)["resumes"]
+    # Of two generations for two steps each, step 4 is the end of the first.
+    assert resumes.pop("4") is None
+    assert {(divergence["stream"], divergence["message"].split(":")[0]) for divergence in resumes.values()} == {
+        ("model", "loss")
+    }
+
+
+@pytest.mark.parametrize("case", NOT_STORED_BY_TRL.values())
+def test_what_trl_does_not_store_is_exact_if_it_is_registered(case):
+    result = _result(PATCHED, case, TRL)
+    assert result["deterministic"], "two golden runs differ"
+    assert {step: divergence for step, divergence in result["resumes"].items() if divergence is not None} == {}
+
+
+def test_a_count_that_is_registered_goes_on():
+    assert _result(PATCHED, "sft_registered", TRL)["without_token_count"] is None

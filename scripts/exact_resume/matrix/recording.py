@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback
 from exact_resume.matrix.rng_states import rng_states
 
 # Values of `log_history` that measure time, and those that sum up a whole run.
-TIMINGS = ("runtime", "per_second")
+TIMINGS = ("step_time", "runtime", "per_second")
 SUMMARIES = ("train_loss", "total_flos")
 # Bytes of tensors that an event keeps as they are, so that a differing element can be shown: of n tensors, each that
 # has at most an n-th of them. Of larger ones it keeps a digest.
