@@ -41,6 +41,7 @@ if is_accelerate_available():
 else:
     accelerate = None
 
+_NAMES_OF_FOLDERS = ("site-packages", "dist-packages")
 _NAMES_OF_PATHS = ("stdlib", "platstdlib", "purelib", "platlib")
 _dict_of_module = types.ModuleType.__dict__["__dict__"].__get__
 # Of a class, those that Python itself makes
@@ -74,7 +75,10 @@ def _library_folders() -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=4096)
 def is_library_file(file: str) -> bool:
-    return any(folder.startswith(_library_folders()) for folder in _folders_of(file))
+    # Libraries of another environment may be on the path, too
+    folders = _folders_of(file)
+    names = {name for folder in folders for name in folder.split(os.sep)}
+    return not names.isdisjoint(_NAMES_OF_FOLDERS) or any(folder.startswith(_library_folders()) for folder in folders)
 
 
 def is_library(namespace: dict[str, Any]) -> bool:
