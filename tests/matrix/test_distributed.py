@@ -1,5 +1,6 @@
 """Several ranks: failures and divergences name a rank, and another number of ranks than before is noticed."""
 
+import contextlib
 import json
 import logging
 import multiprocessing
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -129,21 +131,28 @@ def test_other_numbers_of_ranks_repeat_and_leave_out_no_sample(resumed_elsewhere
     assert max(step for _, step, _ in entries) == 1 + 1 + 2 + 3
 
 
-def _resume(folder: Path, checkpoint: Path, mode: str) -> tuple[list[str], str | None]:
-    """Runs in a rank: what the mechanism said, and the error it raised."""
+@contextlib.contextmanager
+def _heard(name: str) -> Iterator[list[str]]:
+    """The warnings of a logger, as they come."""
     messages, handler = [], logging.Handler(logging.WARNING)
     handler.emit = lambda record: messages.append(record.getMessage())
-    logger = logging.getLogger("transformers.trainer_resume.errors")
-    logger.addHandler(handler)
+    logging.getLogger(name).addHandler(handler)
     try:
-        # With three ranks and no such search, the order in which gradients are summed up would be named instead.
-        other = {"ddp_find_unused_parameters": True}
-        train(SCENARIOS[SCENARIO], folder, checkpoint, save=False, exact_resume=mode, **other)
-        return messages, None
-    except ValueError as error:
-        return messages, f"{type(error).__name__}: {error}"
+        yield messages
     finally:
-        logger.removeHandler(handler)
+        logging.getLogger(name).removeHandler(handler)
+
+
+def _resume(folder: Path, checkpoint: Path, mode: str) -> tuple[list[str], str | None]:
+    """Runs in a rank: what the mechanism said, and the error it raised."""
+    with _heard("transformers.trainer_resume.errors") as messages:
+        try:
+            # With three ranks and no such search, the order in which gradients are summed up would be named instead.
+            other = {"ddp_find_unused_parameters": True}
+            train(SCENARIOS[SCENARIO], folder, checkpoint, save=False, exact_resume=mode, **other)
+        except ValueError as error:
+            return messages, f"{type(error).__name__}: {error}"
+    return messages, None
 
 
 def test_ranks_with_output_folders_of_their_own(resumed_elsewhere):
@@ -196,15 +205,10 @@ def _on_own_node(folder: Path, checkpoint: str | bool | None) -> tuple[list[Even
     rank = os.environ["RANK"]
     os.environ.update(LOCAL_RANK="0", LOCAL_WORLD_SIZE="1", MASTER_ADDR="localhost", MASTER_PORT="0")
     folder = folder / f"node-{rank}"
-    messages, handler = [], logging.Handler(logging.WARNING)
-    handler.emit = lambda record: messages.append(record.getMessage())
-    logging.getLogger("transformers").addHandler(handler)
-    try:
-        path = folder / checkpoint if isinstance(checkpoint, str) else checkpoint
-        arguments = {"save_on_each_node": True, "eval_strategy": "no"}
+    path = folder / checkpoint if isinstance(checkpoint, str) else checkpoint
+    arguments = {"save_on_each_node": True, "eval_strategy": "no"}
+    with _heard("transformers") as messages:
         events = train(SCENARIOS["ddp_own_statistics"], folder, path, checkpoint is None, **arguments)
-    finally:
-        logging.getLogger("transformers").removeHandler(handler)
     return [asdict(event) for event in events], messages
 
 

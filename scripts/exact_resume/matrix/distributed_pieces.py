@@ -1,4 +1,4 @@
-"""Models for several ranks: what decides in which order DDP sums up gradients, and what ranks have of their own."""
+"""Models for several ranks: what decides in which order DDP sums up gradients."""
 
 import torch
 from torch import nn
@@ -40,6 +40,10 @@ class OrderedModel(nn.Module):
     def _layers(self) -> list[nn.Module]:
         return [self.hidden[index] for index in sorted(range(len(self.hidden)), key=lambda index: (index % 2, index))]
 
+    def layers_from(self, first: int) -> list[nn.Module]:
+        """The hidden layers in turn, beginning with one."""
+        return [self.hidden[(first + number) % len(self.hidden)] for number in range(len(self.hidden))]
+
     def forward(self, x: torch.Tensor, labels: torch.Tensor, index: torch.Tensor | None = None):
         """As `pieces.TinyModel.forward`."""
         x = self.first(x)
@@ -59,8 +63,7 @@ class OrderByRank(OrderedModel):
     """Uses its layers in an order that depends on the rank, as where experts are chosen by it. DDP takes rank 0's."""
 
     def _layers(self) -> list[nn.Module]:
-        first = torch.distributed.get_rank()
-        return [self.hidden[(first + number) % len(self.hidden)] for number in range(len(self.hidden))]
+        return self.layers_from(torch.distributed.get_rank())
 
 
 class OrderByData(OrderedModel):
@@ -72,7 +75,7 @@ class OrderByData(OrderedModel):
         return super().forward(x, labels, index)
 
     def _layers(self) -> list[nn.Module]:
-        return [self.hidden[(self.place + number) % len(self.hidden)] for number in range(len(self.hidden))]
+        return self.layers_from(self.place)
 
 
 class AdaptedModel(OrderedModel):
@@ -88,21 +91,3 @@ class AdaptedModel(OrderedModel):
         number = next(number for number, hidden in enumerate(self.hidden) if hidden is layer)
         adapted = layer(x) + self.up[number](nn.functional.dropout(self.down[number](x), 0.3, self.training))
         return torch.tanh(adapted)
-
-
-class NormalizedModel(nn.Module):
-    """Batch normalization, whose running statistics are buffers and differ by rank, and dropout."""
-
-    def __init__(self):
-        super().__init__()
-        self.hidden = nn.Linear(NUM_FEATURES, 8)
-        self.norm = nn.BatchNorm1d(8)
-        self.head = nn.Linear(8, 1)
-
-    def forward(self, x: torch.Tensor, labels: torch.Tensor, index: torch.Tensor | None = None):
-        """As `pieces.TinyModel.forward`."""
-        x = self.norm(self.hidden(x))
-        if self.training:  # what the statistics are goes into the loss
-            x = x + self.norm.running_mean
-        logits = self.head(nn.functional.dropout(torch.relu(x), 0.5, self.training))
-        return {"loss": nn.functional.mse_loss(logits, labels), "logits": logits}

@@ -8,13 +8,8 @@ from torch.utils.data import IterableDataset
 from transformers import TrainingArguments
 
 from exact_resume.matrix import pieces
-from exact_resume.matrix.distributed_pieces import (
-    AdaptedModel,
-    NormalizedModel,
-    OrderByData,
-    OrderByRank,
-    OrderedModel,
-)
+from exact_resume.matrix.distributed_pieces import AdaptedModel, OrderByData, OrderByRank, OrderedModel
+from exact_resume.matrix.run_state_pieces import NormalizedModel
 from exact_resume.matrix.scenarios.base import (
     ALL,
     BUCKETS,
